@@ -11,7 +11,6 @@ import {
 import { parseConfig, readConfigText } from '../config/load.ts';
 import { displayName } from '../config/problem.ts';
 import type { EntryMap } from '../config/yaml-splice.ts';
-import { unifiedDiff } from '../lib/diff.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { remedy } from '../lib/hint.ts';
 import { parseAuthority } from '../proxy/policy/authority.ts';
@@ -91,7 +90,6 @@ export const previewDomain = reading({
   output: z.strictObject({
     text: z.string(),
     change: z.string(),
-    diff: z.string(),
     entry: z.unknown().describe('The entry after the change; null: none.'),
     rules: z.array(z.string()).describe('Its rules as written, if they are a list in block style.'),
   }),
@@ -105,8 +103,7 @@ export const previewDomain = reading({
       read: () => ({ text: before, change: 'unchanged' }),
     };
     const { change, text: after } = edits[action]();
-    const diff = unifiedDiff(before, after, 'sidekey.yaml');
-    return { text: after, change, diff, ...readDomain(after, host) };
+    return { text: after, change, ...readDomain(after, host) };
   },
   answer: (edited) => edited,
 });

@@ -1,6 +1,5 @@
 import { z } from 'zod';
-import type { ConfigParts } from './connect/provider-settings.ts';
-import { configuredProvider } from './connect/provider-settings.ts';
+import { type ConfigParts, configuredProvider } from './connect/provider-settings.ts';
 import { discoverProvider } from './connect/define-provider.ts';
 import { name, text } from './members.ts';
 import { type Changing, changing } from './operation.ts';
@@ -9,9 +8,8 @@ import { providerAnswer, providerShape } from './provider.ts';
 /** Changes of the providers in the config file. No secret is among them. */
 
 function configParts(parts: Changing): ConfigParts {
-  const { config, env, caller } = parts;
-  const isByApi = !caller.isAtMachine;
-  return { config: async () => config, env, withState: (use) => use(parts), output: { say() {} }, isByApi };
+  const { config, env } = parts;
+  return { config: async () => config, env, withState: (use) => use(parts), output: { say() {} } };
 }
 
 export const changeProvider = changing({

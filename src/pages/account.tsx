@@ -1,95 +1,25 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { call, type Me, path } from './api.ts';
+import { call, path } from './api.ts';
 import { Icon } from './icon.tsx';
-import { Badge, Confirm, Field, Form, Loaded, Table, Time } from './parts.tsx';
+import { Badge, Check, Confirm, Field, Form, Loaded } from './parts.tsx';
 import { connectInPopup } from './popup.ts';
-import { type Resource, useResource } from './resource.ts';
+import { useResource } from './resource.ts';
+import { Uses } from './uses.tsx';
+import type { Service } from './ways.tsx';
+import type { Grant, Me } from '../sdk/client/operations.ts';
 
 /** One connected account: what the pages of operators and of its own person share. */
 
-/** An account as lists show it. */
-export interface Listed {
-  readonly id: string;
-  readonly name: string;
-  readonly user: string;
-  readonly provider: string;
-  readonly state: string;
-  readonly account: string | null;
-  readonly expires_at: string | null;
-  readonly refreshable: boolean;
-  readonly ends_soon: boolean;
-  readonly used_at: string | null;
-}
-
-export interface Account extends Listed {
-  readonly type: string;
-  readonly account_details: Readonly<Record<string, string>>;
-  readonly state_reason: string | null;
-  readonly scopes: readonly string[];
-  readonly audience: readonly string[];
-  readonly domains: readonly string[];
-  readonly failure: string | null;
-  readonly settings: { readonly expires_at: string | null; readonly max_ttl: number | null };
-  readonly obtained_at: string | null;
-  readonly refresh_due_at: string | null;
-  readonly refresh_token_dies_at: string | null;
-  readonly consent_ends_at: string | null;
-  readonly refreshed_at: string | null;
-  readonly failed_at: string | null;
-  readonly next: { readonly what: string; readonly at: string | null };
-  readonly reached_by: {
-    readonly agents: readonly { readonly name: string; readonly state: string }[];
-    readonly active_leases: readonly { readonly id: string; readonly agent: string }[];
-  };
-}
-
-interface Provider {
-  readonly title: string;
-  readonly known_scopes: Readonly<Record<string, string>>;
-  readonly revocation_endpoint: string | null;
-  /** Way to connect with a key that the service shows; `url` is the page of its keys. */
-  readonly token: { readonly url: string | null } | null;
-}
-
-interface Use {
-  readonly time: string;
-  readonly event: string;
-  readonly agent?: string;
-  readonly method?: string;
-  readonly host?: string;
-  readonly path?: string;
-  readonly status?: number;
-  readonly outcome?: string;
-  readonly reason?: string;
-}
-
 interface Whole {
-  readonly grant: Account;
+  readonly grant: Grant;
   /** Null: the config no longer has the provider. */
-  readonly provider: Provider | null;
-  readonly uses: readonly Use[];
+  readonly provider: Service | null;
 }
 
 /** Returns the provider of an account; null: the config no longer has it. */
-export async function providerOf(name: string, signal: AbortSignal): Promise<Provider | null> {
-  return call<Provider>(path`GET /v2/providers/${name}`, undefined, signal).catch(() => null);
-}
-
-function useAccount(id: string, me: Me): Resource<Whole> {
-  return useResource(
-    async (signal) => {
-      const grant = await call<Account>(path`GET /v2/grants/${id}`, undefined, signal);
-      const [provider, { data }] = await Promise.all([
-        providerOf(grant.provider, signal),
-        me.scopes.includes('audit:read')
-          ? call<{ data: Use[] }>(path`GET /v2/audit/events?grant=${id}&limit=50`, undefined, signal)
-          : { data: [] },
-      ]);
-      return { grant, provider, uses: data.filter(({ event }) => event !== 'access') };
-    },
-    [id],
-  );
+export async function providerOf(name: string, signal: AbortSignal): Promise<Service | null> {
+  return call<Service>(path`GET /v2/providers/${name}`, undefined, signal).catch(() => null);
 }
 
 /** Consent of an account, again or with further scopes. */
@@ -98,7 +28,7 @@ interface Wish extends PartProps {
   readonly before?: () => Promise<unknown>;
 }
 
-/** Lets the person consent in a popup, and reads the account again. @throws Error if there is no new consent */
+/** Opens the consent in a popup, and reads the account again. @throws Error if there is no consent */
 export async function consent({ of: { grant }, reload, scopes, before }: Wish): Promise<void> {
   const { name, user, provider } = grant;
   try {
@@ -109,7 +39,7 @@ export async function consent({ of: { grant }, reload, scopes, before }: Wish): 
 }
 
 /** Returns further names of the account. Omits pictures: the provider would learn who views this page. */
-export function otherNames({ account, account_details: details }: Account): string {
+export function otherNames({ account, account_details: details }: Grant): string {
   return Object.entries(details)
     .filter(([name, value]) => name !== 'picture' && value !== account)
     .map(([name, value]) => `${name === 'sub' ? 'id' : name.replaceAll('_', ' ')} ${value}`)
@@ -133,7 +63,13 @@ interface OneProps {
 
 /** The page of one account, with its end and its uses. */
 export function One({ id, me, back, content: Content, changes: Changes }: OneProps): JSX.Element {
-  const account = useAccount(id, me);
+  const account = useResource(
+    async (signal): Promise<Whole> => {
+      const grant = await call<Grant>(path`GET /v2/grants/${id}`, undefined, signal);
+      return { grant, provider: await providerOf(grant.provider, signal) };
+    },
+    [id],
+  );
   const [note, setNote] = useState('');
   const ended = async (sentence: string) => {
     await account.reload();
@@ -164,7 +100,9 @@ export function One({ id, me, back, content: Content, changes: Changes }: OnePro
                 <Ending of={of} ended={ended} />
               </>
             )}
-            <Uses of={of} />
+            {me.scopes.includes('audit:read') && (
+              <Uses of={path`grant=${id}`} title="Who used it, when, for what" />
+            )}
           </>
         )}
       </Loaded>
@@ -218,10 +156,12 @@ function Narrowing({ of, reload }: PartProps): JSX.Element {
         {grant.scopes
           .filter((scope) => scope !== 'offline_access')
           .map((scope) => (
-            <label key={scope} class="inline">
-              <input type="checkbox" name={scope} defaultChecked /> {scope}
-              <small>{provider?.known_scopes[scope]}</small>
-            </label>
+            <Check
+              key={scope}
+              label={[scope, <small>{provider?.known_scopes[scope]}</small>]}
+              name={scope}
+              defaultChecked
+            />
           ))}
       </Form>
       {left.length > 0 && (
@@ -267,39 +207,5 @@ function Ending({
       question={`End ${grant.name}? Programs lose this access at once.${beyond}`}
       run={end}
     />
-  );
-}
-
-/** Events of an account, in words for people. */
-const happenings: Readonly<Record<string, string>> = {
-  'grant.added': 'connected',
-  'grant.connected': 'connected',
-  'grant.changed': 'changed',
-  'grant.expired': 'expired',
-  'grant.reauth_required': 'needs a new consent',
-  'grant.refreshed': 'token renewed',
-  'grant.refresh_failed': 'renewal failed',
-  'grant.revoked': 'ended',
-};
-
-function Uses({ of: { uses } }: { readonly of: Whole }): JSX.Element {
-  return (
-    <>
-      <h2>Who used it, when, for what</h2>
-      <Table
-        caption="Uses"
-        headings={['Time', 'Agent', 'Request', 'Result', 'Reason']}
-        rows={uses.map((line) => [
-          <Time at={line.time} />,
-          line.agent ?? '–',
-          line.method === undefined
-            ? (happenings[line.event] ?? line.event)
-            : `${line.method} ${line.host}${line.path ?? ''}`,
-          line.status ?? line.outcome ?? '',
-          line.reason ?? '',
-        ])}
-        none="Nobody has used it yet."
-      />
-    </>
   );
 }

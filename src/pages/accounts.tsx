@@ -1,12 +1,14 @@
 import type { JSX } from 'preact';
-import { useContext, useMemo, useRef, useState } from 'preact/hooks';
-import { type Account, consent, type Listed, One, otherNames, type PartProps, titleOf } from './account.tsx';
+import { useContext, useMemo, useState } from 'preact/hooks';
+import { consent, One, otherNames, type PartProps, titleOf } from './account.tsx';
 import { call, type PageProps, path } from './api.ts';
 import { Icon } from './icon.tsx';
 import { namesIn } from './matrix.tsx';
 import { Badge, Empty, Facts, Field, Form, Time } from './parts.tsx';
 import { Action, Person } from './remedy.tsx';
+import { useSettled } from './resource.ts';
 import { Rows, usePages } from './rows.tsx';
+import type { Grant, GrantInList } from '../sdk/client/operations.ts';
 
 /** Connected accounts: a list of any length, and one account with its renewal. */
 
@@ -16,17 +18,13 @@ export function Accounts({ me, args: [id] }: PageProps): JSX.Element {
   return <One id={id} me={me} back={back} content={Content} changes={Changes} />;
 }
 
-const rank = ({ state }: Listed) => (state === 'active' ? 1 : 0);
+const rank = ({ state }: GrantInList) => (state === 'active' ? 1 : 0);
 const typingMs = 200;
 
 function List(): JSX.Element {
-  const [from, setFrom] = useState('');
-  const timer = useRef(0);
-  const pages = usePages<Listed>(`/v2/grants${from === '' ? '' : path`?start=${from}`}`);
-  const find = (text: string) => {
-    clearTimeout(timer.current);
-    timer.current = setTimeout(() => setFrom(text), typingMs);
-  };
+  const [text, setText] = useState('');
+  const from = useSettled(text, typingMs);
+  const pages = usePages<GrantInList>(`/v2/grants${from === '' ? '' : path`?start=${from}`}`);
   // Names order a long list. A short one begins with those that need attention.
   const isShort = pages.isComplete && from === '';
   const entries = useMemo(
@@ -40,7 +38,7 @@ function List(): JSX.Element {
           type="search"
           aria-label="Find by name"
           placeholder="Find by name"
-          onInput={({ currentTarget }) => find(currentTarget.value.trim())}
+          onInput={({ currentTarget }) => setText(currentTarget.value.trim())}
         />
         <a class="button end" href="#connect">
           Connect an account
@@ -164,7 +162,7 @@ function Problem({ of, reload }: PartProps): JSX.Element | null {
   );
 }
 
-async function renew({ id }: Account, reload: () => Promise<void>): Promise<void> {
+async function renew({ id }: Grant, reload: () => Promise<void>): Promise<void> {
   try {
     await call(path`POST /v2/grants/${id}/refresh`, { force: true });
   } finally {
@@ -181,7 +179,7 @@ const coming: Readonly<Record<string, string>> = {
 };
 
 /** The life of the token: a line from its start to its last end, with its events. */
-function Renewal({ of: grant }: { readonly of: Account }): JSX.Element | null {
+function Renewal({ of: grant }: { readonly of: Grant }): JSX.Element | null {
   const now = Date.now();
   const marks = (
     [
@@ -208,7 +206,7 @@ function Renewal({ of: grant }: { readonly of: Account }): JSX.Element | null {
         <div class="timeline" aria-hidden="true">
           <span class="past" style={{ width: left(now) }} />
           {marks.map(({ name, ms, kind }) => (
-            <span key={name} class={`mark ${kind}`} style={{ left: left(ms) }} title={name} />
+            <span key={name} class={`mark ${kind || 'neutral'}`} style={{ left: left(ms) }} title={name} />
           ))}
           <span class="mark now" style={{ left: left(now) }} title="now" />
         </div>

@@ -1,35 +1,17 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import { call, path } from './api.ts';
-import { Leases, Requests } from './leases.tsx';
-import { type Caller, namesIn, referenceOf } from './matrix.tsx';
+import { Leases } from './leases.tsx';
+import { namesIn, referenceOf } from './matrix.tsx';
 import { Badge, Choice, Confirm, Facts, Field, Form, Loaded, Table, Time } from './parts.tsx';
 import { type Made, Ready, type Secret } from './ready.tsx';
 import { Action } from './remedy.tsx';
-import { useResource } from './resource.ts';
-
-interface Binding {
-  readonly kind: keyof typeof kinds;
-  readonly value: string | null;
-}
-
-interface Agent extends Caller {
-  readonly acts_for: string | null;
-  readonly used_at: string | null;
-  readonly labels: readonly string[];
-  readonly bindings: readonly Binding[];
-  readonly tokens: readonly {
-    readonly label: string;
-    readonly live: boolean;
-    readonly expires_at: string | null;
-    readonly used_at: string | null;
-  }[];
-}
-
-export type Values = Readonly<Record<string, string>>;
+import { useAnswer } from './resource.ts';
+import { Uses } from './uses.tsx';
+import type { Agent, Binding, GrantInList } from '../sdk/client/operations.ts';
 
 /** Kinds of bindings, with words for what each lets an agent use. */
-const kinds = {
+const kinds: Readonly<Record<Binding['kind'], string>> = {
   grant: 'these accounts',
   provider: 'all accounts of these services',
   user: 'all accounts of these users',
@@ -39,16 +21,14 @@ const kinds = {
 };
 
 /** Returns bindings of a kind as members of the API. */
-export function membersOf(kind: string, names: readonly string[]) {
-  if (names.length === 0 && kind !== 'everything') return {};
-  return { [kind === 'egress' || kind === 'everything' ? kind : `${kind}s`]: kind === 'everything' || names };
+export function membersOf(kind: string, names: readonly string[]): object {
+  if (kind === 'everything') return { everything: true };
+  return names.length === 0 ? {} : { [kind === 'egress' ? kind : `${kind}s`]: names };
 }
 
 /** Fields of the accounts that an agent may use. */
 export function Grants(): JSX.Element {
-  const grants = useResource((signal) =>
-    call<{ data: readonly { name: string; user: string }[] }>('GET /v2/grants?limit=100', undefined, signal),
-  );
+  const grants = useAnswer<{ data: readonly GrantInList[] }>('GET /v2/grants?limit=100');
   return (
     <>
       <Choice label="May use" name="kind" options={Object.entries(kinds)} chosen="grant" />
@@ -62,24 +42,15 @@ export function Grants(): JSX.Element {
   );
 }
 
-interface OneProps {
-  readonly mayChange: boolean;
-  readonly name: string;
-}
-
 /** One agent: what it may use, its tokens and leases, and what it did. */
-export function One({ name, mayChange }: OneProps): JSX.Element {
-  const agent = useResource((signal) => call<Agent>(path`GET /v2/agents/${name}`, undefined, signal), [name]);
+export function AgentPage({ name, mayChange }: { name: string; mayChange: boolean }): JSX.Element {
+  const agent = useAnswer<Agent>(path`GET /v2/agents/${name}`);
+  const { change } = agent;
   const [made, setMade] = useState<Made | null>(null);
-  const changed = (what: string, body?: unknown) =>
-    call<Secret>(what, body).then(async (answer) => {
-      await agent.reload();
-      return answer;
-    });
-  const bind = (body: object) => changed(path`POST /v2/agents/${name}/bind`, body);
-  const replace = async (values: Values) =>
+  const bind = (body: object) => change(path`POST /v2/agents/${name}/bind`, body);
+  const replace = async (values: object) =>
     setMade({
-      ...(await changed(path`POST /v2/agents/${name}/rotate`, values)),
+      ...(await change<Secret>(path`POST /v2/agents/${name}/rotate`, values)),
       of: `the agent ${name}`,
     });
   const remove = async () => {
@@ -93,25 +64,25 @@ export function One({ name, mayChange }: OneProps): JSX.Element {
       </p>
       {made !== null && <Ready made={made} done={() => setMade(null)} />}
       <Loaded of={agent}>
-        {(it) => (
+        {({ state, acts_for, labels, reaches, used_at: last, bindings, tokens }) => (
           <>
-            <h2>{it.name}</h2>
+            <h2>{name}</h2>
             <Facts
               of={{
-                State: <Badge state={it.state} />,
-                'Works for': it.acts_for,
-                Labels: it.labels.join(', '),
-                'Can use': it.reaches?.map(referenceOf).join(', ') || 'no account',
-                'Last use': <Time at={it.used_at} />,
+                State: <Badge state={state} />,
+                'Works for': acts_for,
+                Labels: labels.join(', '),
+                'Can use': reaches?.map(referenceOf).join(', ') || 'no account',
+                'Last use': <Time at={last} />,
               }}
             />
             {mayChange && (
               <p class="buttons">
                 <Action
-                  key={it.state}
-                  label={it.state === 'enabled' ? 'Disable' : 'Enable'}
+                  key={state}
+                  label={state === 'enabled' ? 'Disable' : 'Enable'}
                   kind="quiet"
-                  run={() => changed(path`PATCH /v2/agents/${name}`, { disabled: it.state === 'enabled' })}
+                  run={() => change(path`PATCH /v2/agents/${name}`, { disabled: state === 'enabled' })}
                 />
                 <Confirm
                   label="Remove"
@@ -124,14 +95,14 @@ export function One({ name, mayChange }: OneProps): JSX.Element {
             <Table
               caption="Bindings"
               headings={['May use', 'Which', 'Actions']}
-              rows={it.bindings.map(({ kind, value }) => [
+              rows={bindings.map(({ kind, value }) => [
                 kinds[kind],
-                it.reaches?.find(({ id }) => id === value)?.name ?? value ?? '–',
+                reaches?.find(({ id }) => id === value)?.name ?? value ?? '–',
                 mayChange && (
                   <Action
                     label="Unbind"
                     kind="quiet"
-                    run={() => bind({ remove: true, ...membersOf(kind, value === null ? [] : [value]) })}
+                    run={() => bind({ remove: true, ...membersOf(kind, [value ?? '']) })}
                   />
                 ),
               ])}
@@ -149,7 +120,7 @@ export function One({ name, mayChange }: OneProps): JSX.Element {
             <Table
               caption="Tokens"
               headings={['Label', 'State', 'Ends', 'Last use']}
-              rows={it.tokens.map(({ label, live, expires_at, used_at }) => [
+              rows={tokens.map(({ label, live, expires_at, used_at }) => [
                 label,
                 <Badge state={live ? 'active' : 'ended'} />,
                 <Time at={expires_at} />,
@@ -163,13 +134,12 @@ export function One({ name, mayChange }: OneProps): JSX.Element {
                 <Field label="Earlier one stays for" name="overlap" placeholder="no time, or 1h" />
               </Form>
             )}
+            <h2>Leases</h2>
+            <Leases agent={name} mayChange={mayChange} onMade={setMade} />
+            <Uses of={path`agent=${name}&event=outcome`} title="Last requests" />
           </>
         )}
       </Loaded>
-      <h2>Leases</h2>
-      <Leases agent={name} mayChange={mayChange} onMade={setMade} />
-      <h2>Last requests</h2>
-      <Requests of={path`agent=${name}`} />
     </>
   );
 }

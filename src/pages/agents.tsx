@@ -1,35 +1,27 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { membersOf, Grants, One, type Values } from './agent.tsx';
+import { AgentPage, Grants, membersOf } from './agent.tsx';
 import { call, type PageProps, path } from './api.ts';
-import { heightOf, Leases, OneLease, Revealed } from './leases.tsx';
+import { heightOf, LeasePage, Leases } from './leases.tsx';
 import { Matrix, namesIn } from './matrix.tsx';
 import { Badge, Empty, Field, Form, Time } from './parts.tsx';
 import { type Made, Ready, type Secret } from './ready.tsx';
 import { Rows, usePages } from './rows.tsx';
+import type { AgentInList } from '../sdk/client/operations.ts';
 
 /** Page "Agents": agents, their leases, and the hosts that each may call. */
 
-interface Agent {
-  readonly name: string;
-  readonly state: string;
-  readonly acts_for: string | null;
-  readonly live_tokens: number;
-  readonly active_leases: number;
-  readonly used_at: string | null;
-}
-
 export function Agents({ me, args: [name, lease] }: PageProps): JSX.Element {
   const mayChange = me.scopes.includes('access:write');
-  if (lease !== undefined) return <OneLease id={lease} mayChange={mayChange} />;
-  if (name !== undefined) return <One name={name} mayChange={mayChange} />;
+  if (lease !== undefined) return <LeasePage id={lease} mayChange={mayChange} />;
+  if (name !== undefined) return <AgentPage name={name} mayChange={mayChange} />;
   return <Everyone mayChange={mayChange} />;
 }
 
 function Everyone({ mayChange }: { readonly mayChange: boolean }): JSX.Element {
-  const agents = usePages<Agent>('/v2/agents');
+  const agents = usePages<AgentInList>('/v2/agents');
   const [made, setMade] = useState<Made | null>(null);
-  const create = async ({ name = '', kind = '', which = '', ...rest }: Values) => {
+  const create = async ({ name = '', kind = '', which = '', ...rest }: Readonly<Record<string, string>>) => {
     const body = { name, ...rest, ...membersOf(kind, namesIn(which)) };
     setMade({ ...(await call<Secret>('POST /v2/agents', body)), of: `the agent ${name}` });
     await agents.reload();
@@ -39,18 +31,15 @@ function Everyone({ mayChange }: { readonly mayChange: boolean }): JSX.Element {
     <>
       {made !== null && <Ready made={made} done={() => setMade(null)} />}
       {mayChange && (
-        <Revealed
-          key={`${isEmpty} ${made === null}`}
-          label="Create an agent"
-          isOpen={isEmpty && made === null}
-        >
+        <details key={`${isEmpty} ${made === null}`} open={isEmpty && made === null}>
+          <summary class="button">Create an agent</summary>
           <Form label="Create the agent" submit={create}>
             <Field label="Name" name="name" required placeholder="ci" />
             <Grants />
             <Field label="Works for the user" name="acts_for" placeholder="nobody" />
             <Field label="Token ends" name="expires" placeholder="never, or 90d" />
           </Form>
-        </Revealed>
+        </details>
       )}
       <Rows
         caption="Agents"

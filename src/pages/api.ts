@@ -1,4 +1,5 @@
 import type { JSX } from 'preact';
+import type { Me, Problem, Remedy } from '../sdk/client/operations.ts';
 
 /** Calls of the API, with the session of the person. */
 
@@ -28,19 +29,6 @@ function request(path: string, init: RequestInit): Promise<Response> {
   return fetch(path, { ...init, headers });
 }
 
-/** An operation that helps. Members of its input that are null are for the person to choose. */
-export interface Remedy {
-  readonly operation: string;
-  readonly input: Readonly<Record<string, unknown>>;
-}
-
-interface Problem {
-  readonly code?: string;
-  readonly detail?: string;
-  readonly hint?: string;
-  readonly remedies?: readonly Remedy[];
-}
-
 /** A failure of the API. */
 export class ApiError extends Error {
   readonly status: number;
@@ -48,7 +36,7 @@ export class ApiError extends Error {
   readonly hint: string | undefined;
   readonly remedies: readonly Remedy[];
 
-  constructor(status: number, problem: Problem) {
+  constructor(status: number, problem: Partial<Problem>) {
     super(problem.detail ?? `The service answered ${status}.`);
     this.status = status;
     this.code = problem.code ?? '';
@@ -166,14 +154,6 @@ export async function all<T>(path: string, signal?: AbortSignal): Promise<readon
 /** Returns a path with encoded parts: path`/v2/grants/${id}`. */
 export function path(texts: TemplateStringsArray, ...parts: readonly string[]): string {
   return texts.reduce((before, text, index) => before + encodeURIComponent(parts[index - 1] ?? '') + text);
-}
-
-/** The signed-in person. */
-export interface Me {
-  readonly name: string;
-  readonly role: string;
-  readonly user: string | null;
-  readonly scopes: readonly string[];
 }
 
 export interface PageProps {

@@ -3,7 +3,7 @@ import { type JSX, render } from 'preact';
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { Accounts } from './accounts.tsx';
 import { Agents } from './agents.tsx';
-import { ApiError, call, type Me, type Page, signOut } from './api.ts';
+import { ApiError, call, type Page, signOut } from './api.ts';
 import { Approvals } from './approvals.tsx';
 import { Audit } from './audit.tsx';
 import { Connect } from './connect.tsx';
@@ -18,6 +18,7 @@ import { waiting } from './resource.ts';
 import { Rules } from './rules.tsx';
 import { SignIn } from './sign-in.tsx';
 import { Wallet } from './wallet.tsx';
+import type { Me } from '../sdk/client/operations.ts';
 
 /** The dashboard: its navigation, and the page for the fragment of the address. */
 
@@ -25,7 +26,7 @@ interface Entry {
   readonly name: string;
   readonly title: string;
   /** Scope that the page needs; null: none. */
-  readonly scope: string | null;
+  readonly scope: Me['scopes'][number] | null;
   readonly page: Page;
   /** Absent: the navigation does not list the page. */
   readonly group?: string;
@@ -48,6 +49,7 @@ const entries: readonly Entry[] = [
 /** Pages of people who only have accounts of their own. */
 const personal: readonly Entry[] = [
   { name: 'wallet', title: 'Your accounts', scope: 'grants:read', page: Wallet, group: 'You' },
+  { name: 'connect', title: 'Connect', scope: 'grants:write', page: Connect, group: 'You' },
   { name: 'passkeys', title: 'Passkeys', scope: null, page: Passkeys, group: 'You' },
   { name: 'login', title: 'Command line', scope: null, page: Login },
 ];

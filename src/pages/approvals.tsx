@@ -1,31 +1,14 @@
 import { Fragment, type JSX } from 'preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import { all, call, more, type PageProps, path } from './api.ts';
+import { call, more, type PageProps, path } from './api.ts';
 import { Empty, Facts, Loaded, Skeleton, Table, Time } from './parts.tsx';
 import { askToNotify, assertSettled, failure, look, notifies, proposals, requests } from './pending.ts';
 import { Proposed } from './proposals.tsx';
 import { Action, Failure } from './remedy.tsx';
-import { useResource } from './resource.ts';
+import { useAll, useResource } from './resource.ts';
+import type { ShownApproval, StandingApproval } from '../sdk/client/operations.ts';
 
 /** Requests that wait for a person, as cards; approvals in force; the history of answers. */
-
-/** A request in the words of its link page. */
-interface Shown extends Readonly<Record<'title' | 'method' | 'url' | 'like', string>> {
-  readonly quotes: readonly { readonly caption: string; readonly parts: readonly Part[] }[];
-  readonly facts: readonly { readonly name: string; readonly value: string }[];
-  readonly expires_in: number;
-  readonly answers: readonly Choice[];
-  readonly answer: { readonly outcome: string; readonly by: string } | null;
-}
-
-interface Part {
-  readonly text: string;
-  readonly named: boolean;
-}
-
-interface Choice extends Readonly<Record<'answer' | 'label' | 'effect', string>> {
-  readonly span: string | null;
-}
 
 /** The time until a request is refused, which counts down. */
 function TimeLeft({ seconds }: { readonly seconds: number }): JSX.Element {
@@ -55,7 +38,7 @@ interface RequestProps {
 function Request({ id, mayAnswer }: RequestProps): JSX.Element {
   const isWaiting = requests.entries.value?.some((each) => each.id === id);
   const shown = useResource(
-    (signal) => call<Shown>(path`GET /v2/approvals/${id}`, undefined, signal),
+    (signal) => call<ShownApproval>(path`GET /v2/approvals/${id}`, undefined, signal),
     [id, isWaiting],
   );
   const reply = (answer: string, span: string | null) => async () => {
@@ -108,19 +91,9 @@ function Request({ id, mayAnswer }: RequestProps): JSX.Element {
   );
 }
 
-type Standing = Readonly<
-  Record<'id' | 'grant_name' | 'rule' | 'by', string> & Record<'agent' | 'rule_name' | 'until', string | null>
->;
-
 function InForce({ mayAnswer }: Pick<RequestProps, 'mayAnswer'>): JSX.Element {
-  const standing = useResource(
-    (signal) => all<Standing>('/v2/approvals/standing', signal),
-    [requests.entries.value],
-  );
-  const end = (id: string) => async () => {
-    await call(path`DELETE /v2/approvals/${id}`);
-    await standing.reload();
-  };
+  const standing = useAll<StandingApproval>('/v2/approvals/standing', requests.entries.value);
+  const end = (id: string) => () => standing.change(path`DELETE /v2/approvals/${id}`);
   return (
     <Loaded of={standing} skeleton={2}>
       {(entries) => (

@@ -20,7 +20,9 @@ interface ChartProps {
   readonly onWindow?: (from: Date, to: Date) => void;
 }
 
-const colors = ['--chart-1', '--chart-2', '--chart-3', '--chart-4'];
+const colors = ['--accent', '--bad', '--good', '--fair'];
+
+const colorOf = (index: number) => colors[index % colors.length]!;
 
 /** Returns a color of style.css in the theme of now. A canvas does not read `light-dark()`. */
 function color(name: string): string {
@@ -34,6 +36,13 @@ function color(name: string): string {
 function textOf(value: number, unit: string): string {
   return `${value >= 10 ? Math.round(value) : Math.round(value * 100) / 100} ${unit}`.trim();
 }
+
+/** Returns the indexes of the values between gaps, which no line shows; null: each value has a point. */
+const isolated: Plot.Series.Points.Filter = ({ data }, index, isShown) => {
+  const values = data[index]!;
+  const isGap = (at: number) => values[at] == null;
+  return isShown ? null : [...values.keys()].filter((at) => !isGap(at) && isGap(at - 1) && isGap(at + 1));
+};
 
 /** Makes the options of a chart that shows these series. */
 function optionsOf({ series, unit, onWindow }: ChartProps, width: number): Plot.Options {
@@ -56,8 +65,9 @@ function optionsOf({ series, unit, onWindow }: ChartProps, width: number): Plot.
       {},
       ...series.map(({ name }, index) => ({
         label: name,
-        stroke: () => color(colors[index % colors.length] ?? '--link'),
+        stroke: () => color(colorOf(index)),
         width: 2,
+        points: { filter: isolated },
         ...(index === 1 ? { dash: [5, 4] } : {}),
       })),
     ],
@@ -90,23 +100,23 @@ export function Chart(props: ChartProps): JSX.Element {
   useEffect(() => {
     const element = box.current;
     if (element === null) return undefined;
-    const it = new Plot(optionsOf(latest.current, element.clientWidth), data, element);
-    plot.current = it;
-    const sizes = new ResizeObserver(() => it.setSize({ width: element.clientWidth, height: 160 }));
+    const chart = new Plot(optionsOf(latest.current, element.clientWidth), data, element);
+    plot.current = chart;
+    const sizes = new ResizeObserver(() => chart.setSize({ width: element.clientWidth, height: 160 }));
     sizes.observe(element);
     const theme = matchMedia('(prefers-color-scheme: dark)');
-    const redraw = () => it.redraw();
+    const redraw = () => chart.redraw();
     theme.addEventListener('change', redraw);
     return () => {
       sizes.disconnect();
       theme.removeEventListener('change', redraw);
-      it.destroy();
+      chart.destroy();
     };
   }, [names, unit, props.onWindow === undefined]);
   useEffect(() => plot.current?.setData(data), [series, times]);
   const most = series.map(({ name, values }) => {
-    const known = values.filter((value) => value !== null);
-    return `${name}: ${known.length === 0 ? 'nothing' : `at most ${textOf(Math.max(...known), unit)}`}`;
+    const numbers = values.filter((value) => value !== null);
+    return `${name}: ${numbers.length === 0 ? 'nothing' : `at most ${textOf(Math.max(...numbers), unit)}`}`;
   });
   return (
     <figure>
@@ -115,8 +125,8 @@ export function Chart(props: ChartProps): JSX.Element {
         <span class="legend">
           {series.length > 1 &&
             series.map(({ name }, index) => (
-              <span key={name} class={`series-${index}`}>
-                {name}
+              <span key={name}>
+                <strong style={{ color: `var(${colorOf(index)})` }}>{index === 1 ? '╌' : '—'}</strong> {name}
               </span>
             ))}
         </span>

@@ -1,42 +1,29 @@
 import type { JSX } from 'preact';
-import { all, path } from './api.ts';
-import { type Line, LiveRows } from './live.ts';
+import { path } from './api.ts';
+import { grantName } from './grant-name.ts';
+import { durationText, type Line, LiveRows, requestOf, type Row } from './live.ts';
 import { Badge, Empty, Facts, Loaded, Table, Time } from './parts.tsx';
-import { useResource } from './resource.ts';
+import { useAll } from './resource.ts';
 
 /** One request, from the events of the audit log that belong to it. */
 
-export interface EventLine extends Line {
+export interface EventLine
+  extends Line, Readonly<Partial<Record<'by' | 'user' | 'subject' | 'client' | 'approval', string>>> {
   readonly node: string;
   readonly seq: number;
-  readonly by?: string;
-  readonly user?: string;
-  readonly subject?: string;
-  readonly client?: string;
-  readonly provider?: string;
   readonly port?: number;
-  readonly approval?: string;
+  /** Fingerprint of the credential. */
   readonly credential?: string;
+  /** Names of credentials that the client sent itself. */
   readonly foreign?: string;
+  /** Number of places where an answer contained the credential. */
   readonly leaks?: number;
   readonly bytes_in?: number;
   readonly bytes_out?: number;
 }
 
-/** Returns what was requested: `GET api.github.com/user`; of an event that is no request its host or service. */
-export function requestOf({ method, host = '', path = '', provider = '' }: EventLine): string {
-  return method === undefined ? host || provider : `${method} ${host}${path}`;
-}
-
-interface ExchangeProps {
-  readonly id: string;
-}
-
-export function Exchange({ id }: ExchangeProps): JSX.Element {
-  const events = useResource(
-    (signal) => all<EventLine>(path`/v2/audit/events?order=asc&exchange=${id}`, signal),
-    [id],
-  );
+export function Exchange({ id }: { readonly id: string }): JSX.Element {
+  const events = useAll<EventLine>(path`/v2/audit/events?order=asc&exchange=${id}`);
   return (
     <>
       <p>
@@ -44,12 +31,10 @@ export function Exchange({ id }: ExchangeProps): JSX.Element {
       </p>
       <Loaded of={events} skeleton={8}>
         {(lines) =>
-          lines.length === 0 ? (
-            <Empty title="The log has no such request." action={<a href="#audit">Search all events</a>}>
-              Retention may have removed its events.
-            </Empty>
-          ) : (
+          lines.length > 0 ? (
             <Story lines={lines} />
+          ) : (
+            <Empty title="The log has no such request.">Retention may have removed its events.</Empty>
           )
         }
       </Loaded>
@@ -57,7 +42,7 @@ export function Exchange({ id }: ExchangeProps): JSX.Element {
   );
 }
 
-/** The events of a request that say why it was sent or refused, in words. */
+/** Events of a request in words. */
 const words: Readonly<Record<string, string>> = {
   access: 'sent with the credential',
   'credential.added': 'further credential added',
@@ -76,46 +61,22 @@ const words: Readonly<Record<string, string>> = {
 };
 
 function Story({ lines }: { readonly lines: readonly EventLine[] }): JSX.Element {
-  const all = Object.assign({}, ...lines) as EventLine;
   const rows = new LiveRows();
   for (const line of lines) rows.take(line);
   const [row] = rows.rows({ notes: true });
-  const asked = lines.find(({ event }) => event === 'access')?.reason;
-  const hops = lines.filter(({ event }) => event === 'access').length;
+  const request = Object.assign({}, ...lines, { reason: undefined }, row) as RequestFields;
+  const { waited = 0, took = 0 } = request;
   return (
     <>
       <div class="card">
-        <h2>{requestOf(all) || all.event}</h2>
-        <Facts
-          of={{
-            Result: (
-              <>
-                <Badge state={row?.state ?? all.event} /> {all.status} {all.code}
-              </>
-            ),
-            Began: <Time at={lines[0]!.time} exact />,
-            Agent: all.agent && <a href={`#agents/${encodeURIComponent(all.agent)}`}>{all.agent}</a>,
-            'Stated reason': asked,
-            Account: all.grant && (
-              <>
-                <a href={`#accounts/${encodeURIComponent(all.grant)}`}>{all.provider ?? all.grant}</a>
-                {all.user !== undefined && ` of ${all.user}`}
-              </>
-            ),
-            'Credential (fingerprint)': all.credential,
-            'Sent to the service': hops > 1 && `${hops} times: its token was refused and refreshed`,
-            Host: all.host && `${all.host}${all.port === undefined ? '' : `:${all.port}`}`,
-            Caller: all.client,
-            Subject: all.subject,
-            Lease: all.lease,
-            Approval: all.approval,
-            Bytes: all.bytes_out !== undefined && `${all.bytes_in ?? 0} sent, ${all.bytes_out} received`,
-            'Credentials of the client': all.foreign,
-            'Credential removed from answers': all.leaks !== undefined && `${all.leaks} times`,
-          }}
-        />
+        <h2>{requestOf(request) || request.event}</h2>
+        <RequestFacts of={request} />
+        {waited > 0 && (
+          <div class="timeline" aria-hidden="true">
+            <div class="past" style={{ width: `${(100 * waited) / (waited + took)}%` }} />
+          </div>
+        )}
       </div>
-      {row !== undefined && <Timing waited={row.waited} took={row.took} />}
       <h2>Events</h2>
       <Table
         caption="Events of this request"
@@ -132,33 +93,40 @@ function Story({ lines }: { readonly lines: readonly EventLine[] }): JSX.Element
   );
 }
 
-interface TimingProps {
-  /** Milliseconds for a person, and for everything else. */
-  readonly waited: number;
-  readonly took: number | undefined;
-}
+type RequestFields = Partial<EventLine> & Pick<Row, 'time' | 'event'> & Partial<Row>;
 
-/** Durations of a person and of the service, as a bar. */
-function Timing({ waited, took = 0 }: TimingProps): JSX.Element | null {
-  const whole = waited + took;
-  if (whole === 0) return null;
-  const text = [
-    ...(waited > 0 ? [`${span(waited)} until a person answered`] : []),
-    `${span(took)} for Sidekey and the service`,
+/** What is known of a request or an event. */
+export function RequestFacts({ of }: { readonly of: RequestFields }): JSX.Element {
+  const { state, event, agent, grant, host, port, took, waited = 0, bytes_in = 0, bytes_out, leaks } = of;
+  const spans = [
+    waited > 0 && `${durationText(waited)} until a person answered`,
+    took !== undefined && `${durationText(took)} for Sidekey and the service`,
   ];
   return (
-    <figure>
-      <figcaption>
-        <b>Time</b>
-        <span>{text.join(', ')}</span>
-      </figcaption>
-      <div class="timeline" aria-hidden="true">
-        <div class="past" style={{ width: `${(100 * waited) / whole}%` }} />
-      </div>
-    </figure>
+    <Facts
+      of={{
+        Result: (
+          <>
+            <Badge state={state === undefined || state === 'note' ? event : state} /> {of.status} {of.code}
+          </>
+        ),
+        Began: <Time at={of.time} exact />,
+        Took: spans.filter((text) => text !== false).join(', '),
+        Agent: agent && <a href={path`#agents/${agent}`}>{agent}</a>,
+        Reason: of.reason,
+        Account: grant && <a href={path`#accounts/${grant}`}>{grantName(grant)}</a>,
+        Service: of.provider,
+        'Credential (fingerprint)': of.credential,
+        'Sent to the service': of.isRepeated && 'Again, with a refreshed token',
+        Host: host && `${host}${port === undefined ? '' : `:${port}`}`,
+        Caller: of.client,
+        Subject: of.subject,
+        Lease: of.lease,
+        Approval: of.approval,
+        Bytes: bytes_out !== undefined && `${bytes_in} sent, ${bytes_out} received`,
+        'Credentials of the client': of.foreign,
+        'Credential removed from answers': leaks !== undefined && `${leaks} times`,
+      }}
+    />
   );
-}
-
-function span(ms: number): string {
-  return ms < 1_000 ? `${Math.round(ms)} ms` : `${Math.round(ms / 100) / 10} s`;
 }

@@ -1,16 +1,13 @@
 import type { ReadonlySignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect } from 'preact/hooks';
-import { call } from './api.ts';
 import { Loaded } from './parts.tsx';
 import { Action } from './remedy.tsx';
-import { useResource } from './resource.ts';
+import { useAnswer } from './resource.ts';
 
 /** The three steps to the first request. `changes` advances with events of the audit log. */
 export function FirstSteps({ changes }: { readonly changes: ReadonlySignal<number> }): JSX.Element {
-  const status = useResource((signal) =>
-    call<{ store: { grants: number } }>('GET /v2/status', undefined, signal),
-  );
+  const status = useAnswer<{ store: { grants: number } }>('GET /v2/status');
   // A grant may be added elsewhere, which is an event.
   useEffect(() => changes.subscribe(() => void status.reload()), []);
   const command = 'sidekey run -- claude';

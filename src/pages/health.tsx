@@ -1,18 +1,12 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { all, call, type PageProps, type Remedy } from './api.ts';
+import { call, type PageProps } from './api.ts';
 import { Badge, Empty, Loaded, Table, Time } from './parts.tsx';
 import { Action, WayOut } from './remedy.tsx';
-import { useResource } from './resource.ts';
+import { useAll, useAnswer } from './resource.ts';
+import type { Node, Status } from '../sdk/client/operations.ts';
 
 /** Checks of the setup, and its problems, each with the way out of it. */
-
-interface Need {
-  readonly about?: string;
-  readonly sentence: string;
-  readonly hint: string | null;
-  readonly remedies?: readonly Remedy[];
-}
 
 interface Check {
   readonly ok: boolean;
@@ -20,12 +14,7 @@ interface Check {
   readonly text: string;
 }
 
-interface Status {
-  readonly ok: boolean;
-  readonly needs: readonly Need[];
-  /** Checks by their names. */
-  readonly [name: string]: unknown;
-}
+type Need = Status['needs'][number];
 
 interface Examined {
   readonly checks: Readonly<Record<string, Check>>;
@@ -39,16 +28,9 @@ interface Examined {
   readonly needs: readonly Need[];
 }
 
-interface Node {
-  readonly name: string;
-  readonly version: string;
-  readonly key_id: string;
-  readonly seen_at: string;
-}
-
 export function Health({ me }: PageProps): JSX.Element {
-  const status = useResource((signal) => call<Status>('GET /v2/status', undefined, signal));
-  const nodes = useResource((signal) => all<Node>('/v2/nodes', signal));
+  const status = useAnswer<Status>('GET /v2/status');
+  const nodes = useAll<Node>('/v2/nodes');
   return (
     <>
       <Loaded of={status} skeleton={8}>

@@ -15,20 +15,11 @@ async function load(): Promise<void> {
   }
 }
 
-/** Number of the pairs of colors in style.css. */
-const colors = 8;
-
 /** The icon of a provider. It says nothing to screen readers: the name is beside it. */
-export function Icon({
-  provider,
-  title,
-}: {
-  readonly provider: string;
-  readonly title: string;
-}): JSX.Element {
+export function Icon({ provider, title }: Readonly<Record<'provider' | 'title', string>>): JSX.Element {
   if (icons.peek() === undefined) void load();
-  const known = icons.value ?? {};
-  const path = Object.hasOwn(known, provider) ? known[provider] : undefined;
+  const paths = icons.value ?? {};
+  const path = Object.hasOwn(paths, provider) ? paths[provider] : undefined;
   if (path !== undefined)
     return (
       <svg class="icon" viewBox="0 0 24 24" aria-hidden="true">
@@ -40,7 +31,7 @@ export function Icon({
     words.length > 1 ? words.slice(0, 2).map((word) => word.slice(0, 1)) : [words[0]?.slice(0, 2)];
   const sum = Array.from(provider).reduce((total, letter) => (total * 31 + letter.charCodeAt(0)) % 9_973, 7);
   return (
-    <span class={`icon letters color-${sum % colors}`} aria-hidden="true">
+    <span class="icon letters" style={{ '--hue': (sum % 8) * 45 }} aria-hidden="true">
       {letters.join('')}
     </span>
   );

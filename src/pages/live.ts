@@ -16,6 +16,16 @@ export interface Line {
   readonly code?: string;
   readonly reason?: string;
   readonly duration_ms?: number;
+  readonly provider?: string;
+}
+
+/** Returns a request as `GET api.github.com/user`; the host or service of an event that is no request. */
+export function requestOf({ method, host = '', path = '', provider = '' }: Partial<Line>): string {
+  return method === undefined ? host || provider : `${method} ${host}${path}`;
+}
+
+export function durationText(ms: number): string {
+  return ms < 1_000 ? `${Math.round(ms)} ms` : `${(ms / 1_000).toFixed(1)} s`;
 }
 
 /** A request from its first line to its end, or an event that belongs to no request. */
@@ -34,8 +44,8 @@ export interface Row extends Omit<Line, 'event' | 'outcome' | 'duration_ms'> {
 
 type Draft = { -readonly [K in keyof Row]: Row[K] } & { askedAt: number | null };
 
-/** Fields of a line that a row takes, the later one if it has several. */
-const taken = ['agent', 'lease', 'host', 'method', 'path', 'grant', 'status', 'code', 'reason'] as const;
+/** Fields that a row copies from its lines. Later lines win. */
+const copied = ['agent', 'lease', 'host', 'method', 'path', 'grant', 'status', 'code', 'reason'] as const;
 
 /** Events that end a request. */
 const ends = new Set(['outcome', 'tunnel', 'denied', 'token.answered', 'discovery']);
@@ -73,11 +83,10 @@ export class LiveRows {
   take(line: Line): void {
     const { event, exchange = '', outcome = 'ok' } = line;
     if (silent.has(event)) return;
-    // A refusal before the caller is known belongs to no exchange.
-    const isStep = steps.has(event) && (exchange !== '' || event === 'denied');
-    const known = isStep ? this.#byExchange.get(exchange) : undefined;
-    const row = known ?? this.#add(line, isStep);
-    for (const name of taken)
+    // Callers that are unknown, and malformed requests, are refused before they have an exchange.
+    const isStep = exchange === '' ? event === 'denied' : steps.has(event);
+    const row = (isStep ? this.#byExchange.get(exchange) : undefined) ?? this.#add(line, isStep);
+    for (const name of copied)
       if (line[name] !== undefined && (name !== 'reason' || !event.startsWith('approval.')))
         Object.assign(row, { [name]: line[name] });
     if (!isStep) return;
@@ -93,7 +102,8 @@ export class LiveRows {
     row.askedAt = null;
     row.state = !ends.has(event) ? 'running' : event === 'denied' ? 'denied' : outcome;
     if (event === 'denied') this.refused += 1;
-    if (ends.has(event)) row.took = Math.max(0, (line.duration_ms ?? 0) - row.waited);
+    if (ends.has(event) && line.duration_ms !== undefined)
+      row.took = Math.max(0, line.duration_ms - row.waited);
   }
 
   /** Returns the rows that meet all conditions, the newest first. */
@@ -104,10 +114,7 @@ export class LiveRows {
       (notes || row.state !== 'note') &&
       wanted.every(([name, value]) => row[name] === value) &&
       (part === '' ||
-        [row.agent, row.method, `${row.host}${row.path}`, row.status, row.code, row.event]
-          .join(' ')
-          .toLowerCase()
-          .includes(part));
+        [row.agent, requestOf(row), row.status, row.code, row.event].join(' ').toLowerCase().includes(part));
     return this.#rows.filter(fits).slice(-this.#capacity).toReversed();
   }
 
@@ -119,21 +126,11 @@ export class LiveRows {
   }
 
   #add({ time, event, exchange = '' }: Line, isRequest: boolean): Draft {
-    const state = isRequest ? 'running' : 'note';
-    const row = {
-      time,
-      exchange,
-      event: isRequest ? '' : event,
-      state,
-      waited: 0,
-      isRepeated: false,
-      askedAt: null,
-    };
+    const begun = isRequest ? { event: '', state: 'running' } : { event, state: 'note' };
+    const row = { time, exchange, ...begun, waited: 0, isRepeated: false, askedAt: null };
     this.#rows.push(row);
-    if (isRequest) {
-      this.requests += 1;
-      if (exchange !== '') this.#byExchange.set(exchange, row);
-    }
+    if (isRequest) this.requests += 1;
+    if (isRequest && exchange !== '') this.#byExchange.set(exchange, row);
     // Removing in portions costs less than a shift for each row.
     const extra = this.#rows.length - this.#capacity;
     if (extra >= this.#capacity / 10)
@@ -145,15 +142,11 @@ export class LiveRows {
 /** Milliseconds between two commits. */
 const paceMs = 100;
 
-/** The clock and the frames of a window. */
-interface Frames {
-  readonly now: () => number;
-  /** Runs a function before the next frame. */
-  readonly frame: (run: () => void) => void;
-}
-
 /** Returns a function that requests a commit: before a frame, and at most one in 100 ms. */
-export function createCommits({ now, frame }: Frames, commit: () => void): () => void {
+export function createCommits(
+  { now, frame }: { now: () => number; frame: (run: () => void) => void },
+  commit: () => void,
+): () => void {
   let isRequested = false;
   let last = -Infinity;
   const run = (): void => {

@@ -3,52 +3,33 @@ import { useState } from 'preact/hooks';
 import { all, call, path } from './api.ts';
 import { Field, Form, Loaded, Table } from './parts.tsx';
 import { useResource } from './resource.ts';
+import type { Agent, Domain, GrantInList } from '../sdk/client/operations.ts';
 
-export interface Caller {
-  readonly name: string;
-  readonly state: string;
+interface Caller extends Pick<Agent, 'name' | 'state'> {
   /** Grants that the caller can use; null: every grant. */
-  readonly reaches: readonly { readonly id: string; readonly name: string; readonly user: string }[] | null;
-}
-
-interface Domain {
-  readonly domain: string;
-  readonly action: string;
-  readonly grants?: readonly {
-    readonly id: string;
-    readonly name: string;
-    readonly user: string;
-    readonly state: string;
-  }[];
-  readonly rules?: readonly { readonly outcome: string }[];
-  readonly default?: string;
-  readonly mode?: string;
+  readonly reaches: Agent['reaches'] | null;
 }
 
 /** Agents that the matrix shows at a time. Each needs a request. */
 const maxColumns = 20;
 
-interface MatrixProps {
-  /** Names of all agents. */
-  readonly agents: readonly string[];
+interface Status {
+  readonly proxy: { readonly agents: string };
+  readonly domains: { readonly unmatched: string };
 }
 
 /** Hosts with an account, and the callers that get its credential there. */
-export function Matrix({ agents }: MatrixProps): JSX.Element {
+export function Matrix({ agents }: { readonly agents: readonly string[] }): JSX.Element {
   const [chosen, setChosen] = useState<readonly string[]>([]);
   const names = chosen.length > 0 ? chosen : agents.slice(0, maxColumns);
-  const found = useResource(
+  const matrix = useResource(
     async (signal) => {
       const [domains, status, callers] = await Promise.all([
         all<Domain>('/v2/domains', signal),
-        call<{ proxy: { agents: string }; domains: { unmatched: string } }>(
-          'GET /v2/status',
-          undefined,
-          signal,
-        ),
-        Promise.all(names.map((name) => call<Caller>(path`GET /v2/agents/${name}`, undefined, signal))),
+        call<Status>('GET /v2/status', undefined, signal),
+        Promise.all(names.map((name) => call<Agent>(path`GET /v2/agents/${name}`, undefined, signal))),
       ]);
-      const anybody = { name: 'no token, on this machine', state: 'enabled', reaches: null };
+      const anybody: Caller = { name: 'no token, on this machine', state: 'enabled', reaches: null };
       return {
         domains: domains.filter(({ action }) => action === 'grant'),
         unmatched: status.domains.unmatched,
@@ -68,7 +49,7 @@ export function Matrix({ agents }: MatrixProps): JSX.Element {
           <Field label="Agents" name="names" hint={`Names, separated by commas; at most ${maxColumns}`} />
         </Form>
       )}
-      <Loaded of={found}>
+      <Loaded of={matrix}>
         {({ domains, callers, unmatched }) => (
           <>
             <div class="wide" tabIndex={0} role="region" aria-label="Who may call what">
@@ -99,13 +80,13 @@ function answerFor(
   { state, reaches }: Caller,
   { grants = [], rules = [], default: rest = 'allow', mode }: Domain,
 ): string {
-  const own = grants.filter(({ id }) => reaches === null || reaches.some((grant) => grant.id === id));
-  const usable = own.filter((grant) => grant.state === 'active');
+  const reached = grants.filter(({ id }) => reaches === null || reaches.some((grant) => grant.id === id));
+  const usable = reached.filter((grant) => grant.state === 'active');
   const outcomes = mode === 'report' ? ['allow'] : [...rules.map(({ outcome }) => outcome), rest];
   const may = ['allow', 'approve'].filter((each) => outcomes.includes(each));
-  if (state !== 'enabled' || own.length === 0 || may.length === 0) return '–';
-  const names = (usable.length > 0 ? usable : own).map(referenceOf).join(', ');
-  if (usable.length === 0) return `no: ${names} ${own[0]!.state.replaceAll('_', ' ')}`;
+  if (state !== 'enabled' || reached.length === 0 || may.length === 0) return '–';
+  const names = (usable.length > 0 ? usable : reached).map(referenceOf).join(', ');
+  if (usable.length === 0) return `no: ${names} ${reached[0]!.state.replaceAll('_', ' ')}`;
   const ways = [
     outcomes.every((each) => each === 'allow') && 'yes',
     new Set(outcomes).size > 1 && 'by the rules',
@@ -114,7 +95,7 @@ function answerFor(
   return `${ways.join(', ')}: ${names}`;
 }
 
-export function referenceOf({ name, user }: { readonly name: string; readonly user: string }): string {
+export function referenceOf({ name, user }: Pick<GrantInList, 'name' | 'user'>): string {
   return user === 'default' ? name : `${user}/${name}`;
 }
 

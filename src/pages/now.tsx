@@ -1,13 +1,14 @@
 import { type ReadonlySignal, useSignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { call, follow, type Me, type PageProps } from './api.ts';
+import { call, follow, type PageProps } from './api.ts';
 import { FirstSteps } from './first-steps.tsx';
 import { createCommits, type Line, LiveRows, type RowFilter } from './live.ts';
 import { OverTime } from './over-time.tsx';
 import { Empty, Loaded } from './parts.tsx';
 import { Requests } from './requests.tsx';
 import { useResource, waiting } from './resource.ts';
+import type { Me } from '../sdk/client/operations.ts';
 
 /** Page "Now": requests as they pass, and the first steps of a person whose Sidekey has seen none. */
 

@@ -6,20 +6,11 @@ import { grantName } from './grant-name.ts';
 import type { RowFilter } from './live.ts';
 import { Choice, Field, Form, Loaded } from './parts.tsx';
 import { useResource } from './resource.ts';
+import type { Metrics } from '../sdk/client/operations.ts';
 
 /** Charts of requests over time. */
 
-type Bucket = Readonly<
-  Record<'exchanges' | 'refusals' | 'failures' | 'refreshes', number> &
-    Record<'p50_ms' | 'p99_ms', number | null>
-> & { readonly time: string };
-
-interface Metrics {
-  /** Seconds of a bucket. */
-  readonly step: number;
-  readonly buckets: readonly Bucket[];
-  readonly groups?: readonly { readonly key: string | null; readonly buckets: readonly Bucket[] }[];
-}
+type Bucket = Metrics['buckets'][number];
 
 /** A window that ends now, in milliseconds, or one with fixed ends. */
 type Window = { readonly span: number } | { readonly since: Date; readonly until: Date };

@@ -80,6 +80,22 @@ export function Table({ caption, headings, rows, none }: TableProps): JSX.Elemen
   );
 }
 
+/** Lines of a unified difference, without those of its head. */
+export function Diff({ of }: { readonly of: string }): JSX.Element {
+  return (
+    <pre class="diff" tabIndex={0}>
+      {of
+        .split('\n')
+        .slice(2)
+        .map((line, index) => (
+          <span key={index} class={{ '+': 'good', '-': 'bad' }[line[0] ?? '']}>
+            {line}
+          </span>
+        ))}
+    </pre>
+  );
+}
+
 /** Facts as a list of terms. Omits facts without a value. */
 export function Facts({ of }: { readonly of: Readonly<Record<string, ComponentChildren>> }): JSX.Element {
   const shown = Object.entries(of).filter(([, value]) => value != null && value !== '' && value !== false);
@@ -253,6 +269,22 @@ export function Field({ label, hint, ...props }: FieldProps): JSX.Element {
       <span>{label}</span>
       <input autoComplete="off" {...props} />
       {hint !== undefined && <small>{hint}</small>}
+    </label>
+  );
+}
+
+interface CheckProps extends Pick<
+  InputHTMLAttributes,
+  'name' | 'value' | 'checked' | 'defaultChecked' | 'onChange' | 'class'
+> {
+  readonly label: ComponentChildren;
+}
+
+/** A box to check, with its label beside it. */
+export function Check({ label, class: kind = 'inline', ...props }: CheckProps): JSX.Element {
+  return (
+    <label class={kind}>
+      <input type="checkbox" {...props} /> {label}
     </label>
   );
 }

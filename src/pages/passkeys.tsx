@@ -1,19 +1,13 @@
 import type { JSX } from 'preact';
-import { all, ApiError, call, type PageProps, path, startSession } from './api.ts';
+import { ApiError, call, type PageProps, path, startSession } from './api.ts';
 import { Confirm, Field, Form, Loaded, Table, Time } from './parts.tsx';
-import { useResource } from './resource.ts';
+import { useAll } from './resource.ts';
+import type { Passkey } from '../sdk/client/operations.ts';
 
 /** Passkeys (WebAuthn level 3): sign-in, and the list of the signed-in person. */
 
-interface Passkey {
-  readonly id: string;
-  readonly label: string;
-  readonly created_at: string;
-  readonly used_at: string | null;
-}
-
 /** Runs a ceremony of the authenticator. @throws ApiError if the person or the browser declined */
-async function asked(ceremony: () => Promise<Credential | null>): Promise<unknown> {
+async function runCeremony(ceremony: () => Promise<Credential | null>): Promise<unknown> {
   try {
     const credential = await ceremony();
     if (credential !== null) return (credential as PublicKeyCredential).toJSON();
@@ -28,53 +22,44 @@ async function asked(ceremony: () => Promise<Credential | null>): Promise<unknow
 export async function signInWithPasskey(): Promise<void> {
   const options = await call<PublicKeyCredentialRequestOptionsJSON>('POST /sign-in/passkey/options');
   const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(options);
-  const answer = await asked(() => navigator.credentials.get({ publicKey }));
+  const answer = await runCeremony(() => navigator.credentials.get({ publicKey }));
   const { session } = await call<{ session: string }>('POST /sign-in/passkey', answer);
   startSession(session);
   location.reload();
 }
 
-async function add(label: string): Promise<void> {
-  const options = await call<PublicKeyCredentialCreationOptionsJSON>('POST /v2/me/passkeys/options');
-  const publicKey = PublicKeyCredential.parseCreationOptionsFromJSON(options);
-  const response = await asked(() => navigator.credentials.create({ publicKey }));
-  await call('POST /v2/me/passkeys', { label, response });
-}
-
 /** The passkeys of the signed-in person. */
 export function Passkeys(_props: PageProps): JSX.Element {
-  const own = useResource((signal) => all<Passkey>('/v2/me/passkeys', signal));
-  const remove = async (id: string) => {
-    await call(path`DELETE /v2/me/passkeys/${id}`);
-    await own.reload();
-  };
-  const create = async ({ label = '' }) => {
-    await add(label);
-    await own.reload();
+  const passkeys = useAll<Passkey>('/v2/me/passkeys');
+  const add = async ({ label = '' }) => {
+    const options = await call<PublicKeyCredentialCreationOptionsJSON>('POST /v2/me/passkeys/options');
+    const publicKey = PublicKeyCredential.parseCreationOptionsFromJSON(options);
+    const response = await runCeremony(() => navigator.credentials.create({ publicKey }));
+    await passkeys.change('POST /v2/me/passkeys', { label, response });
   };
   return (
     <>
       <p>A passkey signs you in without a link. Your device asks for a PIN, a finger or your face.</p>
-      <Loaded of={own} skeleton={2}>
-        {(passkeys) => (
+      <Loaded of={passkeys} skeleton={2}>
+        {(entries) => (
           <Table
             caption="Your passkeys"
             headings={['Name', 'Added', 'Last use', 'Actions']}
-            rows={passkeys.map(({ id, label, created_at, used_at }) => [
+            rows={entries.map(({ id, label, created_at, used_at }) => [
               label,
               <Time at={created_at} />,
               <Time at={used_at} />,
               <Confirm
                 label="Remove"
                 question={`Remove the passkey ${label}? It signs you in no longer.`}
-                run={() => remove(id)}
+                run={() => passkeys.change(path`DELETE /v2/me/passkeys/${id}`)}
               />,
             ])}
             none="You have no passkeys yet."
           />
         )}
       </Loaded>
-      <Form label="Add a passkey" submit={create}>
+      <Form label="Add a passkey" submit={add}>
         <Field label="Name" name="label" required maxLength={60} placeholder="laptop" />
       </Form>
     </>

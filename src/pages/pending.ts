@@ -1,25 +1,12 @@
 import { signal } from '@preact/signals';
 import { ApiError, send } from './api.ts';
 import { waiting } from './resource.ts';
+import type { Approval, Proposal } from '../sdk/client/operations.ts';
 
 /** Requests and proposals that wait for a person. One poll serves the page, the title and the navigation. */
 
-interface Waiting {
-  readonly id: string;
-  readonly agent: string | null;
-}
-
-interface WaitingRequest extends Waiting {
-  readonly method: string;
-  readonly authority: string;
-}
-
-interface WaitingProposal extends Waiting {
-  readonly answer: { readonly outcome: string } | null;
-}
-
 /** A list that is read only if it has changed. Its entries are undefined before the first read. */
-function listOf<T extends Waiting>(path: string) {
+function listOf<T extends { readonly id: string }>(path: string) {
   const entries = signal<readonly T[] | undefined>(undefined);
   let tag = '';
   const read = async () => {
@@ -32,15 +19,21 @@ function listOf<T extends Waiting>(path: string) {
     );
     if (answer === null) return;
     tag = answer.etag ?? '';
-    const { data } = answer.body;
-    if (entries.value?.some(({ id }) => !data.some((each) => each.id === id)) === true) movedAt = Date.now();
-    entries.value = data;
+    const before = order();
+    entries.value = answer.body.data;
+    const after = order();
+    if (before.some((id, index) => id !== after[index])) movedAt = Date.now();
   };
   return { entries, read };
 }
 
-export const requests = listOf<WaitingRequest>('/v2/approvals?');
-export const proposals = listOf<WaitingProposal>('/v2/proposals?waiting=true&');
+export const requests = listOf<Approval>('/v2/approvals?');
+export const proposals = listOf<Proposal>('/v2/proposals?waiting=true&');
+
+/** Returns the IDs of all cards in the order of the page. */
+function order(): readonly string[] {
+  return [requests, proposals].flatMap(({ entries: { value = [] } }) => value.map(({ id }) => id));
+}
 
 /** Failure of the last read. */
 export const failure = signal<Error | undefined>(undefined);
@@ -65,8 +58,8 @@ async function read(): Promise<void> {
     failure.value = error as Error;
   }
   const { value: now = [] } = requests.entries;
-  const known = new Set((before ?? now).map(({ id }) => id));
-  now.filter(({ id }) => !known.has(id)).forEach(notify);
+  const earlier = new Set((before ?? now).map(({ id }) => id));
+  now.filter(({ id }) => !earlier.has(id)).forEach(notify);
   waiting.value = now.length + (proposals.entries.value?.length ?? 0);
 }
 
@@ -121,7 +114,7 @@ export async function askToNotify(): Promise<void> {
 }
 
 /** Shows a notification without the path and the query, which screens of others may show. */
-function notify({ id, agent, method, authority }: WaitingRequest): void {
+function notify({ id, agent, method, authority }: Approval): void {
   if (!notifies.value || Notification.permission !== 'granted') return;
   const body = `${agent ?? 'A caller without a token'}: ${method} ${authority}`;
   const shown = new Notification('Sidekey: a request waits for you', { body, tag: id });

@@ -4,24 +4,9 @@ import { call, type PageProps, path } from './api.ts';
 import { Badge, Choice, Confirm, Field, Form, Loaded, Once, Table, Time } from './parts.tsx';
 import { Action } from './remedy.tsx';
 import { More, usePages } from './rows.tsx';
+import type { ApiKey, Person } from '../sdk/client/operations.ts';
 
 /** People who sign in, and keys of programs. Each link and key is shown once. */
-
-interface Person {
-  readonly name: string;
-  readonly role: string;
-  readonly user: string | null;
-  readonly state: string;
-}
-
-interface Key {
-  readonly name: string;
-  readonly role: string;
-  readonly scopes: readonly string[] | null;
-  readonly user: string | null;
-  readonly expires_at: string | null;
-  readonly used_at: string | null;
-}
 
 interface Secret {
   readonly title: string;
@@ -50,10 +35,6 @@ export function People({ me }: PageProps): JSX.Element {
 
 function Persons({ mayChange, show }: ListProps): JSX.Element {
   const people = usePages<Person>('/v2/people');
-  const change = async (what: string, body?: unknown) => {
-    await call(what, body);
-    await people.reload();
-  };
   const link = async (name: string) => {
     const { url } = await call<{ url: string }>(path`POST /v2/people/${name}/link`);
     show({ title: `Give this address to ${name}. It works once, within 10 minutes:`, secret: url });
@@ -76,12 +57,14 @@ function Persons({ mayChange, show }: ListProps): JSX.Element {
                   <Action
                     label={state === 'enabled' ? 'Disable' : 'Enable'}
                     kind="quiet"
-                    run={() => change(path`PATCH /v2/people/${name}`, { disabled: state === 'enabled' })}
+                    run={() =>
+                      people.change(path`PATCH /v2/people/${name}`, { disabled: state === 'enabled' })
+                    }
                   />
                   <Confirm
                     label="Remove"
                     question={`Remove ${name}, with sessions and keys?`}
-                    run={() => change(path`DELETE /v2/people/${name}`)}
+                    run={() => people.change(path`DELETE /v2/people/${name}`)}
                   />
                 </>
               ),
@@ -92,7 +75,7 @@ function Persons({ mayChange, show }: ListProps): JSX.Element {
       </Loaded>
       <More of={people} />
       {mayChange && (
-        <Form label="Add a person" submit={(values) => change('POST /v2/people', values)}>
+        <Form label="Add a person" submit={(values) => people.change('POST /v2/people', values)}>
           <Field label="Name" name="name" required />
           <Choice label="Role" name="role" options={roles} chosen="user" />
         </Form>
@@ -102,15 +85,10 @@ function Persons({ mayChange, show }: ListProps): JSX.Element {
 }
 
 function Keys({ mayChange, show }: ListProps): JSX.Element {
-  const keys = usePages<Key>('/v2/api-keys');
-  const revoke = async (name: string) => {
-    await call(path`DELETE /v2/api-keys/${name}`);
-    await keys.reload();
-  };
-  const create = async (values: Readonly<Record<string, string>>) => {
-    const { key } = await call<{ key: string }>('POST /v2/api-keys', values);
+  const keys = usePages<ApiKey>('/v2/api-keys');
+  const create = async (values: object) => {
+    const { key } = await keys.change<{ key: string }>('POST /v2/api-keys', values);
     show({ title: 'Copy the key now. It is shown only once:', secret: key });
-    await keys.reload();
   };
   return (
     <>
@@ -130,7 +108,7 @@ function Keys({ mayChange, show }: ListProps): JSX.Element {
                 <Confirm
                   label="Revoke"
                   question={`Revoke the key ${name}? Programs with it are refused at once.`}
-                  run={() => revoke(name)}
+                  run={() => keys.change(path`DELETE /v2/api-keys/${name}`)}
                 />
               ),
             ])}

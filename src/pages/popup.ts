@@ -1,4 +1,5 @@
 import { call, path } from './api.ts';
+import type { CreatedConnectSession } from '../sdk/client/operations.ts';
 
 /** Body of a connect session. */
 interface Wanted {
@@ -7,11 +8,6 @@ interface Wanted {
   /** Name of the grant; default: that of the provider. */
   readonly name?: string | undefined;
   readonly scopes?: readonly string[] | undefined;
-}
-
-interface Session {
-  readonly id: string;
-  readonly connect_url: string;
 }
 
 const lookEveryMs = 500;
@@ -29,7 +25,7 @@ export async function connectInPopup(wanted: Wanted, before?: () => Promise<unkn
     throw new Error('The browser blocked the popup. Allow popups for this page, then try again.');
   try {
     await before?.();
-    const session = await call<Session>('POST /v2/connect-sessions', {
+    const session = await call<CreatedConnectSession>('POST /v2/connect-sessions', {
       ...wanted,
       popup_origin: location.origin,
     });
@@ -41,7 +37,7 @@ export async function connectInPopup(wanted: Wanted, before?: () => Promise<unkn
 }
 
 /** Resolves with the grant that the popup reports or, after it was closed, that the service has. */
-async function grantOf({ id, connect_url: url }: Session, popup: Window): Promise<string> {
+async function grantOf({ id, connect_url: url }: CreatedConnectSession, popup: Window): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const { origin } = new URL(url);
   const settle = (grant: string | undefined, reason = '') =>

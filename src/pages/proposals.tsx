@@ -1,24 +1,10 @@
 import type { JSX } from 'preact';
 import { call, path } from './api.ts';
-import { Facts, Loaded, Time } from './parts.tsx';
+import { Diff, Facts, Loaded, Time } from './parts.tsx';
 import { assertSettled, look } from './pending.ts';
 import { Action } from './remedy.tsx';
 import { useResource } from './resource.ts';
-
-type Change =
-  | { readonly kind: 'domain'; readonly host: string; readonly grant: string | null }
-  | { readonly kind: 'grant'; readonly provider: string; readonly scopes: readonly string[] }
-  | { readonly kind: 'scope'; readonly grant: string; readonly scopes: readonly string[] };
-
-/** A proposal with the effects of its acceptance. */
-interface Proposal extends Readonly<Record<'agent' | 'lease' | 'diff', string | null>> {
-  readonly change: Change;
-  readonly reason: string;
-  readonly expires_at: string;
-  readonly answer: { readonly outcome: string } | null;
-  readonly commands: readonly string[];
-  readonly notes: readonly string[];
-}
+import type { Proposal, ProposalWithEffect } from '../sdk/client/operations.ts';
 
 interface ProposedProps {
   readonly id: string;
@@ -30,7 +16,7 @@ interface ProposedProps {
 /** The card of a proposal: its effects, and buttons for people who may answer it. */
 export function Proposed({ id, outcome, scopes }: ProposedProps): JSX.Element {
   const shown = useResource(
-    (signal) => call<Proposal>(path`GET /v2/proposals/${id}`, undefined, signal),
+    (signal) => call<ProposalWithEffect>(path`GET /v2/proposals/${id}`, undefined, signal),
     [outcome],
   );
   const reply = (label: string, verb: string, kind: string, body?: unknown) => {
@@ -64,9 +50,7 @@ export function Proposed({ id, outcome, scopes }: ProposedProps): JSX.Element {
               {diff !== null && (
                 <>
                   <p>For good, the config file changes:</p>
-                  <pre class="diff" tabIndex={0}>
-                    {diff.split('\n').slice(3).map(diffLine)}
-                  </pre>
+                  <Diff of={diff} />
                 </>
               )}
               {commands.length > 0 && (
@@ -100,18 +84,9 @@ export function Proposed({ id, outcome, scopes }: ProposedProps): JSX.Element {
   );
 }
 
-function changeText(change: Change): string {
+function changeText(change: Proposal['change']): string {
   if (change.kind === 'domain') return `the domain ${change.host}`;
   return change.kind === 'grant'
     ? `a grant of ${change.provider}`
     : `more scopes of the grant ${change.grant}`;
-}
-
-function diffLine(line: string, index: number): JSX.Element {
-  const kind = line.startsWith('+') ? 'added' : line.startsWith('-') ? 'removed' : 'same';
-  return (
-    <span key={index} class={kind}>
-      {line}
-    </span>
-  );
 }

@@ -1,21 +1,18 @@
 import { type ReadonlySignal, useComputed } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import { call, type Me, path } from './api.ts';
+import { call, path } from './api.ts';
+import { RequestFacts } from './exchange.tsx';
 import { grantName } from './grant-name.ts';
-import type { LiveRows, Row, RowFilter } from './live.ts';
-import { Badge, Choice, Confirm, Empty, Facts, Field, Time } from './parts.tsx';
+import { durationText, type LiveRows, requestOf, type Row, type RowFilter } from './live.ts';
+import { Badge, Check, Choice, Confirm, Empty, Field } from './parts.tsx';
 import { Rows } from './rows.tsx';
+import type { Me } from '../sdk/client/operations.ts';
 
 /** The list of requests as they pass, with its filter, and one request in full. */
 
-/** Styles that only this page needs. */
-const grid = {
-  display: 'grid',
-  gridTemplateColumns: 'repeat(auto-fit, minmax(10rem, 1fr))',
-  margin: '0 0 1rem',
-};
-const plain = {
+/** A button that looks like a link, and is cut at the end of its cell. */
+const linkStyle = {
   minHeight: 0,
   padding: 0,
   border: 0,
@@ -27,38 +24,35 @@ const plain = {
   textOverflow: 'ellipsis',
 };
 
-const states = ['running', 'waiting', 'ok', 'failed', 'aborted', 'denied'];
+const states = ['', 'running', 'waiting', 'ok', 'failed', 'aborted', 'denied'];
 
-interface Held {
+/** The state of the log when the list was paused. */
+interface Pause {
+  readonly by: 'button' | 'reading';
   readonly version: number;
-  /** Number of requests so far. */
   readonly requests: number;
 }
 
-interface RequestsProps {
-  readonly me: Me;
+interface LogProps {
   readonly rows: LiveRows;
   /** Changes with each commit of new lines. */
   readonly version: ReadonlySignal<number>;
+}
+
+interface FilterProps extends LogProps {
   readonly filter: RowFilter;
   readonly setFilter: (filter: RowFilter) => void;
 }
 
 /** The live list. It stands still while it is paused, and while the person points at it or reads on in it. */
-export function Requests(props: RequestsProps): JSX.Element {
+export function Requests(props: FilterProps & { readonly me: Me }): JSX.Element {
   const { me, rows, version, filter, setFilter } = props;
-  const [pause, setPause] = useState<'asked' | 'reading' | null>(null);
+  const [pause, setPause] = useState<Pause | null>(null);
   const [chosen, setChosen] = useState<Row | null>(null);
-  /** The state of the log when the list was paused. */
-  const [held, setHeld] = useState<Held | null>(null);
-  const hold = (next: typeof pause) => {
-    if (pause === null) setHeld({ version: version.peek(), requests: rows.requests });
-    if (next === null) setHeld(null);
-    setPause(next);
-  };
+  const hold = (by: Pause['by']) => setPause({ by, version: version.peek(), requests: rows.requests });
   const reading = (isReading: boolean) => {
     if (isReading && pause === null) hold('reading');
-    if (!isReading && pause === 'reading') hold(null);
+    if (!isReading && pause?.by === 'reading') setPause(null);
   };
   return (
     <section aria-label="Requests">
@@ -66,20 +60,18 @@ export function Requests(props: RequestsProps): JSX.Element {
         <button
           type="button"
           class="quiet"
-          aria-pressed={pause === 'asked'}
-          onClick={() => hold(pause === null ? 'asked' : null)}
+          aria-pressed={pause?.by === 'button'}
+          onClick={() => (pause === null ? hold('button') : setPause(null))}
         >
           {pause === null ? 'Pause' : 'Resume'}
         </button>
-        <Pace rows={rows} version={version} held={held} />
-        <label class="end">
-          <input
-            type="checkbox"
-            name="notes"
-            onChange={({ currentTarget: { checked } }) => setFilter({ ...filter, notes: checked })}
-          />{' '}
-          Events too
-        </label>
+        <Pace rows={rows} version={version} pause={pause} />
+        <Check
+          class="end"
+          label="Events too"
+          name="notes"
+          onChange={(event) => setFilter({ ...filter, notes: event.currentTarget.checked })}
+        />
       </div>
       <Filters {...props} />
       <div
@@ -91,7 +83,7 @@ export function Requests(props: RequestsProps): JSX.Element {
         onPointerLeave={() => reading(false)}
         onScrollCapture={({ target }) => reading((target as Element).scrollTop > 8)}
       >
-        <List rows={rows} version={version} held={held} filter={filter} choose={setChosen} />
+        <List rows={rows} version={version} pause={pause} filter={filter} choose={setChosen} />
       </div>
       {chosen !== null && <Details me={me} row={chosen} close={() => setChosen(null)} />}
     </section>
@@ -99,7 +91,7 @@ export function Requests(props: RequestsProps): JSX.Element {
 }
 
 /** Choices change seldom, and cost more than the rows: they are made at every twentieth commit. */
-function Filters({ rows, version, filter, setFilter }: RequestsProps): JSX.Element {
+function Filters({ rows, version, filter, setFilter }: FilterProps): JSX.Element {
   const era = useComputed(() => Math.ceil(version.value / 20));
   const [agents, hosts, grants] = useMemo(() => {
     const all = rows.rows({ notes: true });
@@ -108,35 +100,27 @@ function Filters({ rows, version, filter, setFilter }: RequestsProps): JSX.Eleme
     );
   }, [era.value]) as [string[], string[], string[]];
   const change = (name: keyof RowFilter) => (value: string) => setFilter({ ...filter, [name]: value });
+  const accounts = [['', 'any'], ...grants.map((id) => [id, grantName(id)])] as [string, string][];
   return (
-    <form class="plain" style={grid} onSubmit={(event) => event.preventDefault()}>
-      <Field
-        label="Search"
-        name="text"
-        style={{ width: '100%' }}
-        onInput={({ currentTarget: { value } }) => change('text')(value)}
-      />
+    <form class="plain" onSubmit={(event) => event.preventDefault()}>
+      <Field label="Search" name="text" onInput={(event) => change('text')(event.currentTarget.value)} />
       <Choice label="Agent" name="agent" options={['', ...agents]} onChange={change('agent')} />
       <Choice label="Host" name="host" options={['', ...hosts]} onChange={change('host')} />
-      <Choice
-        label="Account"
-        name="grant"
-        options={[['', 'any'], ...grants.map((id) => [id, grantName(id)] as const)]}
-        onChange={change('grant')}
-      />
-      <Choice label="Status" name="state" options={['', ...states]} onChange={change('state')} />
+      <Choice label="Account" name="grant" options={accounts} onChange={change('grant')} />
+      <Choice label="Status" name="state" options={states} onChange={change('state')} />
     </form>
   );
 }
 
-interface ListProps extends Pick<RequestsProps, 'rows' | 'version' | 'filter'> {
-  readonly held: Held | null;
+interface ListProps extends LogProps {
+  readonly pause: Pause | null;
+  readonly filter: RowFilter;
   readonly choose: (row: Row) => void;
 }
 
-function List({ rows, version, filter, held, choose }: ListProps): JSX.Element {
+function List({ rows, version, filter, pause, choose }: ListProps): JSX.Element {
   const { value: current } = version;
-  const shown = useMemo(() => rows.rows(filter), [held?.version ?? current, filter]);
+  const shown = useMemo(() => rows.rows(filter), [pause?.version ?? current, filter]);
   return (
     <Rows
       caption="Requests as they pass"
@@ -157,19 +141,20 @@ function List({ rows, version, filter, held, choose }: ListProps): JSX.Element {
 }
 
 /** Requests since the pause, or in the last ten seconds. Screen readers hear it instead of the rows. */
-function Pace({ rows, version, held }: Pick<ListProps, 'rows' | 'version' | 'held'>): JSX.Element {
+function Pace({ rows, version, pause }: LogProps & Pick<ListProps, 'pause'>): JSX.Element {
   const [sentence, setSentence] = useState('Requests appear as they pass.');
-  // Read at each commit only while it is shown.
-  const fresh = held === null || version.value < 0 ? 0 : rows.requests - held.requests;
+  // Reads the version only during a pause, so that only then each commit renders.
+  const fresh = pause === null || version.value < 0 ? 0 : rows.requests - pause.requests;
   useEffect(() => {
-    let before: { requests: number; refused: number } | undefined;
+    // The first lines are older, and so are those after a pause of the stream, which counts from 0.
+    let [requests, refused] = [Infinity, 0];
     const timer = setInterval(() => {
-      const { requests, refused } = rows;
-      if (before !== undefined && before.requests <= requests)
+      const passed = rows.requests - requests;
+      if (passed >= 0)
         setSentence(
-          `Last 10 seconds: ${(requests - before.requests).toLocaleString()} requests, ${refused - before.refused} refused.`,
+          `Last 10 seconds: ${passed.toLocaleString()} requests, ${rows.refused - refused} refused.`,
         );
-      before = { requests, refused };
+      ({ requests, refused } = rows);
     }, 10_000);
     return () => clearInterval(timer);
   }, []);
@@ -182,31 +167,25 @@ function Pace({ rows, version, held }: Pick<ListProps, 'rows' | 'version' | 'hel
 
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });
 
-function durationText(ms: number): string {
-  return ms < 1_000 ? `${Math.round(ms)} ms` : `${(ms / 1_000).toFixed(1)} s`;
-}
-
-function requestText({ method, host = '', path: at = '', event, state }: Row): string {
-  return state === 'note' ? event : `${method ?? ''} ${host}${at}`.trim();
+/** Returns the title of a row. A malformed request has no method and perhaps no host. */
+function titleOf(row: Row): string {
+  return row.state === 'note' ? row.event : requestOf(row) || (row.reason ?? row.event);
 }
 
 /** The cells of a row. A narrow screen shows the first four. */
-function cellsOf(row: Row, open: () => void): readonly JSX.Element[] {
+function cellsOf(row: Row, open: () => void): readonly (JSX.Element | string)[] {
   const { time, state, status, agent, grant, took, isRepeated } = row;
   return [
     <time dateTime={time}>{clock.format(new Date(time))}</time>,
     <>
       {state === 'ok' ? '' : <Badge state={state === 'note' ? 'event' : state} />} {status}
     </>,
-    <button type="button" style={plain} onClick={open}>
-      {requestText(row)}
+    <button type="button" style={linkStyle} onClick={open}>
+      {titleOf(row)}
     </button>,
-    <>{agent ?? 'no agent'}</>,
-    <>{grant === undefined ? '–' : grantName(grant)}</>,
-    <>
-      {took === undefined ? '' : durationText(took)}
-      {isRepeated ? ' ↻' : ''}
-    </>,
+    agent ?? 'no agent',
+    grant === undefined ? '–' : grantName(grant),
+    `${took === undefined ? '' : durationText(took)}${isRepeated ? ' ↻' : ''}`,
   ];
 }
 
@@ -219,8 +198,8 @@ interface DetailsProps {
 /** A request in full, with what ends its agent or its lease. */
 function Details({ me, row, close }: DetailsProps): JSX.Element {
   const [done, setDone] = useState('');
-  const { agent, lease, grant, exchange = '', took, waited, isRepeated } = row;
-  const isChanger = me.scopes.includes('access:write');
+  const { agent, lease, exchange = '' } = row;
+  const mayEnd = me.scopes.includes('access:write');
   const disable = async (name: string) => {
     await call(path`PATCH /v2/agents/${name}`, { disabled: true });
     setDone(`The agent ${name} is disabled.`);
@@ -231,36 +210,23 @@ function Details({ me, row, close }: DetailsProps): JSX.Element {
   };
   return (
     <section class="card" aria-label="Details" style={{ marginTop: '1rem' }}>
-      <h2>{requestText(row)}</h2>
-      <Facts
-        of={{
-          Status: `${row.state === 'note' ? 'event' : row.state}${row.status === undefined ? '' : ` (${row.status})`}`,
-          Code: row.code,
-          Time: <Time at={row.time} exact />,
-          Agent: agent !== undefined && <a href={`#agents/${encodeURIComponent(agent)}`}>{agent}</a>,
-          Account: grant !== undefined && <a href={`#accounts/${grant}`}>{grantName(grant)}</a>,
-          Lease: lease,
-          Reason: row.reason,
-          Took:
-            took === undefined ? '' : `${durationText(took)}${isRepeated ? ', with a refreshed token' : ''}`,
-          'Waited for a person': waited > 0 && durationText(waited),
-        }}
-      />
+      <h2>{titleOf(row)}</h2>
+      <RequestFacts of={row} />
       <p role="status">{done}</p>
       <div class="buttons">
         {exchange !== '' && (
-          <a class="button quiet" href={`#audit/${exchange}`}>
+          <a class="button quiet" href={path`#audit/${exchange}`}>
             Whole record
           </a>
         )}
-        {isChanger && agent !== undefined && (
+        {mayEnd && agent !== undefined && (
           <Confirm
             label={`Disable ${agent}`}
             question={`Disable the agent ${agent}? Its token is refused and its leases end. You can enable it again.`}
             run={() => disable(agent)}
           />
         )}
-        {isChanger && lease !== undefined && (
+        {mayEnd && lease !== undefined && (
           <Confirm
             label="End the lease"
             question="End this lease? Requests with its token are refused."

@@ -1,6 +1,6 @@
 import { signal } from '@preact/signals';
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
-import { ApiError } from './api.ts';
+import { all, ApiError, call } from './api.ts';
 
 /** Values that pages read from the API while they are shown. */
 
@@ -13,6 +13,8 @@ export interface Resource<T> {
   /** Failure of the last read. */
   readonly error: Error | undefined;
   readonly reload: () => Promise<void>;
+  /** Sends a request that changes the value, and reads it again: `DELETE /v2/people/alice`. */
+  readonly change: <A>(what: string, body?: unknown) => Promise<A>;
 }
 
 type State<T> = Pick<Resource<T>, 'data' | 'error'>;
@@ -44,5 +46,30 @@ export function useResource<T>(
     void reload();
     return () => running.current?.abort();
   }, dependencies);
-  return { ...state, reload };
+  const change = async <A>(what: string, body?: unknown) => {
+    const answer = await call<A>(what, body);
+    await reload();
+    return answer;
+  };
+  return { ...state, reload, change };
+}
+
+/** Reads an answer of the API: `GET /v2/status`. */
+export function useAnswer<T>(what: string): Resource<T> {
+  return useResource((signal) => call<T>(what, undefined, signal), [what]);
+}
+
+/** Reads a short list of the API, and again if one of `causes` changes: `/v2/people`. */
+export function useAll<T>(path: string, ...causes: readonly unknown[]): Resource<readonly T[]> {
+  return useResource((signal) => all<T>(path, signal), [path, ...causes]);
+}
+
+/** Returns a value after it has not changed for `ms` milliseconds. */
+export function useSettled<T>(value: T, ms: number): T {
+  const [settled, settle] = useState(value);
+  useEffect(() => {
+    const timer = setTimeout(() => settle(value), ms);
+    return () => clearTimeout(timer);
+  }, [value]);
+  return settled;
 }

@@ -1,8 +1,8 @@
-import { type ComponentChildren, type JSX } from 'preact';
-import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
-import { ApiError, type Listing, more } from './api.ts';
+import type { ComponentChildren, JSX } from 'preact';
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { type Listing, more } from './api.ts';
 import { Action, Failure } from './remedy.tsx';
-import type { Resource } from './resource.ts';
+import { type Resource, useResource } from './resource.ts';
 
 /** Long lists: only the rows in view are elements. All rows have one height. */
 
@@ -20,41 +20,29 @@ type Pages<T> = Source<T> & Resource<readonly T[]>;
 
 /** Reads a list by pages of 200: `/v2/grants?start=name`. */
 export function usePages<T>(path: string): Pages<T> {
-  const [listing, setListing] = useState<Listing<T> | undefined>();
-  const [error, setError] = useState<Error | undefined>();
-  const running = useRef<AbortController | undefined>(undefined);
-  const read = useCallback(
-    async (before?: Listing<T>) => {
-      running.current?.abort();
-      const { signal } = (running.current = new AbortController());
-      try {
-        const next = await more<T>(path, before, signal);
-        if (signal.aborted) return;
-        setListing(next);
-        setError(undefined);
-        running.current = undefined;
-      } catch (thrown) {
-        if (signal.aborted) return;
-        running.current = undefined;
-        if (thrown instanceof ApiError && thrown.status === 401) location.reload();
-        setError(thrown as Error);
-      }
+  const place = useMemo(() => ({ before: undefined as Listing<T> | undefined, isBusy: true }), [path]);
+  const { data, error, reload, change } = useResource(
+    (signal) => {
+      place.isBusy = true;
+      return more<T>(path, place.before, signal).finally(() => (place.isBusy &&= signal.aborted));
     },
     [path],
   );
-  useEffect(() => {
-    void read();
-    return () => running.current?.abort();
-  }, [path]);
+  const readAfter = (before?: Listing<T>) => {
+    place.before = before;
+    return reload();
+  };
   return {
-    entries: listing?.entries ?? [],
-    data: listing?.entries,
-    isComplete: listing?.next === null,
+    entries: data?.entries ?? [],
+    data: data?.entries,
+    isComplete: data?.next === null,
     error,
-    reload: () => read(),
-    more: () => {
-      if (listing !== undefined && listing.next !== null && running.current === undefined) void read(listing);
+    reload: () => readAfter(),
+    change: (what, body) => {
+      place.before = undefined;
+      return change(what, body);
     },
+    more: () => void (data?.next != null && !place.isBusy && readAfter(data)),
   };
 }
 
@@ -94,10 +82,10 @@ export function Rows<T>({
   const [{ top, view, each }, setPlace] = useState({ top: 0, view: 800, each: 40 });
   const { entries, isComplete, error } = source;
   const measure = () => {
-    const it = scroller.current;
-    if (it === null) return;
-    const first = it.querySelector<HTMLElement>('.row:not(.head)');
-    setPlace({ top: it.scrollTop, view: it.clientHeight, each: first?.offsetHeight || 40 });
+    const element = scroller.current;
+    if (element === null) return;
+    const first = element.querySelector<HTMLElement>('.row:not(.head)');
+    setPlace({ top: element.scrollTop, view: element.clientHeight, each: first?.offsetHeight || 40 });
   };
   useLayoutEffect(measure, [entries.length > 0]);
   useEffect(() => {

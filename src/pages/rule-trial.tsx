@@ -1,19 +1,24 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { call, path, type Remedy } from './api.ts';
+import { call, path } from './api.ts';
 import { Badge, Choice, Field, Form, Loaded, Table } from './parts.tsx';
 import { WayOut } from './remedy.tsx';
 import { useResource } from './resource.ts';
+import type { Explanation, Operations } from '../sdk/client/operations.ts';
 
 /** Decisions of the rules of a draft: on one request, on tests, and on the requests of the log. */
+
+/** The draft as a member of the input. */
+interface Given {
+  readonly text?: string;
+}
 
 interface TrialProps<T> {
   readonly title: string;
   readonly label: string;
   /** Method and path. */
   readonly what: string;
-  /** The draft as a member of the input. */
-  readonly given: { readonly text?: string };
+  readonly given: Given;
   /** Fields of the question. */
   readonly children?: ComponentChildren;
   readonly show: (found: T) => ComponentChildren;
@@ -39,23 +44,8 @@ function Trial<T>({ title, label, what, given, children, show }: TrialProps<T>):
   );
 }
 
-interface TrialsProps {
-  /** Host that is edited. */
-  readonly host: string | undefined;
-  readonly given: { readonly text?: string };
-}
-
-interface Explanation {
-  readonly allowed: boolean;
-  readonly held: boolean;
-  readonly outcome: string;
-  readonly message?: string;
-  readonly hint?: string;
-  readonly remedies?: readonly Remedy[];
-  readonly steps: readonly { readonly step: string; readonly ok: boolean; readonly text: string }[];
-}
-
-export function Explain({ host = '', given }: TrialsProps): JSX.Element {
+/** @param props with the host that is edited */
+export function Explain({ host = '', given }: { host: string | undefined; given: Given }): JSX.Element {
   return (
     <Trial<Explanation>
       title="What would happen to a request?"
@@ -102,7 +92,7 @@ interface Tested {
   }[];
 }
 
-export function Tests({ given }: TrialsProps): JSX.Element {
+export function Tests({ given }: { readonly given: Given }): JSX.Element {
   return (
     <Trial<Tested>
       title="Tests of the rules"
@@ -143,20 +133,9 @@ export function Tests({ given }: TrialsProps): JSX.Element {
   );
 }
 
-interface Replayed {
-  readonly requests: number;
-  readonly changed: number;
-  readonly unknown: number;
-  readonly complete: boolean;
-  readonly groups: readonly (Readonly<
-    Record<'host' | 'method' | 'path' | 'before' | 'after', string> &
-      Record<'agent' | 'sample', string | null>
-  > & { readonly count: number })[];
-}
-
-export function Replay({ given }: TrialsProps): JSX.Element {
+export function Replay({ given }: { readonly given: Given }): JSX.Element {
   return (
-    <Trial<Replayed>
+    <Trial<Awaited<ReturnType<Operations['replayConfig']>>>
       title="What would the last 7 days have got?"
       label="Compare with the log"
       what="POST /v2/config/replay"

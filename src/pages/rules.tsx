@@ -1,31 +1,16 @@
 import { signal as newSignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { all, call, type Me, type PageProps, path, send } from './api.ts';
-import { Badge, Empty, Field, Form, Loaded, Table } from './parts.tsx';
+import { call, type PageProps, path, send } from './api.ts';
+import { Badge, Diff, Empty, Field, Form, Loaded, Table } from './parts.tsx';
 import { Action, Failure } from './remedy.tsx';
-import { useResource } from './resource.ts';
+import { useAll, useResource, useSettled } from './resource.ts';
 import { EntryForm, type Entry } from './rule-form.tsx';
 import { type Rule, same } from './rule-fields.ts';
 import { Explain, Replay, Tests } from './rule-trial.tsx';
+import type { Domain, Me } from '../sdk/client/operations.ts';
 
 /** The allowed-domains map and its rules: a form and the text of the config file, which edit one draft. */
-
-/** An entry of the allowed-domains map. */
-interface Domain {
-  readonly domain: string;
-  readonly action: string;
-  readonly grant?: string;
-  readonly grants?: readonly {
-    readonly id: string;
-    readonly name: string;
-    readonly user: string;
-    readonly state: string;
-  }[];
-  readonly mode?: string;
-  readonly default?: string;
-  readonly rules?: readonly { readonly outcome: string }[];
-}
 
 /** The config file, and its text after the edits of the person. */
 interface Draft {
@@ -48,16 +33,6 @@ async function readFile(): Promise<void> {
 /** Milliseconds after the last key until the service reads a text. */
 const pauseMs = 300;
 
-/** Returns a value after it has not changed for a moment. */
-function useSettled<T>(value: T): T {
-  const [settled, settle] = useState(value);
-  useEffect(() => {
-    const timer = setTimeout(() => settle(value), pauseMs);
-    return () => clearTimeout(timer);
-  }, [value]);
-  return settled;
-}
-
 function edit(text: string): void {
   draft.value = { ...draft.value!, text };
 }
@@ -72,7 +47,7 @@ export function Rules({ me, args: [host] }: PageProps): JSX.Element {
 
 function Content({ me, host }: { readonly me: Me; readonly host: string | undefined }): JSX.Element {
   const { file, text, reads } = draft.value!;
-  const settled = useSettled(text);
+  const settled = useSettled(text, pauseMs);
   // The service decides by the file itself if nothing was edited.
   const given = settled === file ? {} : { text: settled };
   const mayWrite = me.scopes.includes('config:write');
@@ -90,16 +65,14 @@ function Content({ me, host }: { readonly me: Me; readonly host: string | undefi
         </Editor>
       )}
       <Explain host={host} given={given} />
-      <Tests host={host} given={given} />
-      {mayWrite && me.scopes.includes('audit:read') && (
-        <Replay key={settled} host={host} given={{ text: settled }} />
-      )}
+      <Tests given={given} />
+      {mayWrite && me.scopes.includes('audit:read') && <Replay key={settled} given={{ text: settled }} />}
     </>
   );
 }
 
 function Domains(): JSX.Element {
-  const domains = useResource((signal) => all<Domain>('/v2/domains', signal));
+  const domains = useAll<Domain>('/v2/domains');
   return (
     <>
       <Loaded of={domains}>
@@ -147,22 +120,22 @@ function Editor({ host, children }: { readonly host: string; readonly children: 
   const turn = useRef(0);
   const area = useRef<HTMLTextAreaElement>(null);
   const ask = (change: object, afterMs: number) => {
-    const own = (turn.current += 1);
+    const number = (turn.current += 1);
     setTimeout(async () => {
-      if (own !== turn.current) return;
+      if (number !== turn.current) return;
       try {
         const answer = await call<Preview>('POST /v2/domains/preview', {
           text: draft.value!.text,
           host,
           ...change,
         });
-        if (own !== turn.current) return;
+        if (number !== turn.current) return;
         edit(answer.text);
         show(answer);
         setEntry(answer.entry);
         setError(null);
       } catch (thrown) {
-        if (own === turn.current) setError(thrown);
+        if (number === turn.current) setError(thrown);
       }
     }, afterMs);
   };
@@ -248,20 +221,7 @@ function Changes({
   return (
     <section class="card" style={{ marginTop: '1rem' }}>
       <h2>This would change</h2>
-      {error === undefined ? (
-        <pre class="diff" tabIndex={0} style={{ maxHeight: '18rem' }}>
-          {data
-            .split('\n')
-            .slice(2)
-            .map((line, index) => (
-              <span key={index} class={{ '+': 'added', '-': 'removed' }[line[0] ?? '']}>
-                {line}
-              </span>
-            ))}
-        </pre>
-      ) : (
-        <Failure error={error} />
-      )}
+      {error === undefined ? <Diff of={data} /> : <Failure error={error} />}
       <div class="buttons">
         {mayWrite && <Action label="Write it" kind="good" disabled={error !== undefined} run={write} />}
         <Action label="Discard" kind="quiet" run={readFile} />

@@ -1,6 +1,6 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { all, call, type Me, path } from './api.ts';
+import { all, call, path } from './api.ts';
 import { Icon } from './icon.tsx';
 import { Facts, Field, Form, Loaded } from './parts.tsx';
 import { Action } from './remedy.tsx';
@@ -17,21 +17,13 @@ import {
   type Values,
   type WayProps,
 } from './ways.tsx';
+import type { FoundLogin, Me } from '../sdk/client/operations.ts';
 
 /** One service of the page "Connect": its ways, then what was connected. */
 
-/** A key of the machine. */
-interface Found {
-  readonly provider: string;
-  readonly title: string;
-  readonly place: string;
-  readonly remove: string | null;
-  readonly connected: boolean;
-}
-
 /** Returns the keys of the machine; none if the person may not use them. */
-export async function keysOf(me: Me, signal: AbortSignal): Promise<readonly Found[]> {
-  return mayConfigure(me) ? all<Found>('/v2/logins', signal) : [];
+export async function keysOf(me: Me, signal: AbortSignal): Promise<readonly FoundLogin[]> {
+  return mayConfigure(me) ? all<FoundLogin>('/v2/logins', signal) : [];
 }
 
 type WaysProps = Pick<WayProps, 'me' | 'account'> & { readonly name: string };
@@ -43,17 +35,14 @@ export function Ways({ me, name, account }: WaysProps): JSX.Element {
   const [grant, setGrant] = useState<Grant>();
   const show = async (added: Added) =>
     setGrant({ ...added, ...(await call<Grant>(path`GET /v2/grants/${added.id}`)) });
-  const take = async ({ place, remove }: Found) => {
+  const take = async ({ place, remove }: FoundLogin) => {
     const added = await call<Grant>(path`POST /v2/logins/${name}`, { domains: true, name: account });
     const rest =
       remove === null ? [] : [`The key also stays in its place: ${place}. Remove it there: ${remove}.`];
     await show({ ...added, warnings: [...(added.warnings ?? []), ...rest] });
   };
-  const set = async (settings: Values) => {
-    await call(path`PATCH /v2/providers/${name}`, { settings });
-    await read.reload();
-  };
-  const ways = (service: Service, keys: readonly Found[]) => {
+  const set = (settings: Values) => read.change(path`PATCH /v2/providers/${name}`, { settings });
+  const ways = (service: Service, keys: readonly FoundLogin[]) => {
     const login = keys.find(({ provider }) => provider === name);
     const { token, flows, notes, open_settings: open } = service;
     const isPasted = token !== null || flows.length === 0;
@@ -150,8 +139,8 @@ function Result({
       )}
       {missing.length > 0 && !mayConfigure(me) && <p>An operator must let requests to its hosts use it.</p>}
       <p>
-        <a class="button" href="#agents">
-          Create an agent
+        <a class="button" href={me.role === 'user' ? '#wallet' : '#agents'}>
+          {me.role === 'user' ? 'Your accounts' : 'Create an agent'}
         </a>
       </p>
     </section>

@@ -4,7 +4,7 @@ import { type ApiError, call, startSession } from './api.ts';
 import { Loaded } from './parts.tsx';
 import { signInWithPasskey } from './passkeys.tsx';
 import { Action } from './remedy.tsx';
-import { useResource } from './resource.ts';
+import { useAnswer } from './resource.ts';
 
 /** Pages without a session: the methods to sign in, sign-in links, and the return from the issuer. */
 
@@ -112,9 +112,7 @@ async function signInAtIssuer(): Promise<void> {
 
 /** The methods to sign in. */
 function Methods(): JSX.Element {
-  const methods = useResource((signal) =>
-    call<{ issuer: string | null }>('GET /sign-in/oidc', undefined, signal),
-  );
+  const methods = useAnswer<{ issuer: string | null }>('GET /sign-in/oidc');
   return (
     <Frame title="Sign in to Sidekey">
       <Loaded of={methods} skeleton={1}>

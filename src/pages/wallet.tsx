@@ -1,12 +1,13 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { consent, type Listed, One, otherNames, type PartProps, providerOf, titleOf } from './account.tsx';
-import { all, call, type Me, more, type PageProps, path } from './api.ts';
+import { consent, One, otherNames, type PartProps, providerOf, titleOf } from './account.tsx';
+import { all, more, type PageProps, path } from './api.ts';
 import { Icon } from './icon.tsx';
 import { Badge, Empty, Facts, Loaded, Time } from './parts.tsx';
 import { connectInPopup } from './popup.ts';
 import { Action } from './remedy.tsx';
-import { useResource } from './resource.ts';
+import { useAnswer, useResource } from './resource.ts';
+import type { GrantInList, Me, Provider } from '../sdk/client/operations.ts';
 
 /** The accounts of one person, in words for people. */
 
@@ -24,7 +25,7 @@ interface Use {
 const weekMs = 604_800_000;
 
 /** Returns "Used 12 times this week, by nightly-bot.", or that nobody used it. */
-function usageOf({ used_at: last }: Listed, uses: readonly Use[], isWhole: boolean): string {
+function usageOf({ used_at: last }: GrantInList, uses: readonly Use[], isWhole: boolean): string {
   if (uses.length === 0) return last === null ? 'Never used.' : isWhole ? 'Not used this week.' : '';
   const agents = [...new Set(uses.flatMap(({ agent }) => agent ?? []))];
   const by = agents.length === 0 ? '' : `, by ${new Intl.ListFormat('en').format(agents)}`;
@@ -36,7 +37,7 @@ function Cards({ me }: { readonly me: Me }): JSX.Element {
   const wallet = useResource(async (signal) => {
     const since = new Date(Date.now() - weekMs).toISOString();
     const [grants, uses] = await Promise.all([
-      all<Listed>('/v2/grants', signal),
+      all<GrantInList>('/v2/grants', signal),
       more<Use>(`/v2/audit/events?event=outcome&since=${since}`, undefined, signal),
     ]);
     const names = [...new Set(grants.map(({ provider }) => provider))];
@@ -85,33 +86,33 @@ function Cards({ me }: { readonly me: Me }): JSX.Element {
           )
         }
       </Loaded>
-      <BySignIn me={me} />
+      <p>
+        <a class="button" href="#connect">
+          Connect another
+        </a>{' '}
+        <BySignIn me={me} />
+      </p>
     </>
   );
 }
 
-interface Service {
-  readonly name: string;
-  readonly title: string;
-}
-
 /** Services that the sign-in connects without a consent page. */
 function BySignIn({ me: { user, name } }: { readonly me: Me }): JSX.Element | null {
-  const signIn = useResource((signal) => call<{ keeps: boolean }>('GET /sign-in/oidc', undefined, signal));
-  const [services, setServices] = useState<readonly Service[] | null>(null);
+  const signIn = useAnswer<{ keeps: boolean }>('GET /sign-in/oidc');
+  const [services, setServices] = useState<readonly Provider[] | null>(null);
   if (signIn.data?.keeps !== true) return null;
   const connect = async (provider: string) => {
     location.hash = path`#wallet/${await connectInPopup({ provider, user: user ?? name })}`;
   };
-  const list = async () => setServices(await all<Service>('/v2/providers?flow=id_jag'));
+  const list = async () => setServices(await all<Provider>('/v2/providers?flow=id_jag'));
   return (
-    <p>
+    <>
       <Action label="Services of your sign-in" kind="quiet" run={list} />
       {services?.length === 0 && 'No service takes it.'}
       {services?.map(({ name: service, title }) => (
         <Action key={service} label={`Connect ${title}`} run={() => connect(service)} />
       ))}
-    </p>
+    </>
   );
 }
 

@@ -1,7 +1,8 @@
 import type { ComponentChildren, JSX } from 'preact';
-import { call, type Me } from './api.ts';
-import { Field, Form } from './parts.tsx';
+import { call } from './api.ts';
+import { Check, Field, Form } from './parts.tsx';
 import { connectInPopup } from './popup.ts';
+import type { Me } from '../sdk/client/operations.ts';
 
 /** Ways to connect a service: a consent in a popup, and a pasted key. */
 
@@ -21,6 +22,7 @@ export interface Service {
   readonly audience: readonly string[];
   readonly domains: readonly string[];
   readonly authorization_endpoint: string | null;
+  readonly revocation_endpoint: string | null;
   readonly client_id: string | null;
   readonly callback_uri: string;
   /** Commands, for services that no page connects. */
@@ -67,9 +69,6 @@ export const generic = 'api-key';
 /** Returns a text with a capital at its start; a short word, such as `crm`, in capitals. */
 export const capital = (text: string) => text.replace(/^(?:.{1,3}$|.)/, (start) => start.toUpperCase());
 
-/** On a narrow screen, other fields are as wide as the form. */
-const checkbox = { width: 'auto' };
-
 /** Consent in a popup; the steps to a client if there is none. */
 export function Consent({ me, account, service, show }: WayProps): JSX.Element {
   const { name: provider, title, scopes, known_scopes: known, client_registration: at } = service;
@@ -105,17 +104,14 @@ export function Consent({ me, account, service, show }: WayProps): JSX.Element {
           <details>
             <summary>{`Access: ${scopes.join(', ') || 'the default of the service'}`}</summary>
             {offered.map(([scope, what]) => (
-              <label key={scope}>
-                <input
-                  type="checkbox"
-                  style={checkbox}
-                  name={`scope ${scope}`}
-                  value={scope}
-                  defaultChecked={scopes.includes(scope)}
-                />
-                {` ${scope} `}
-                <small>{what}</small>
-              </label>
+              <Check
+                key={scope}
+                class=""
+                label={[`${scope} `, <small>{what}</small>]}
+                name={`scope ${scope}`}
+                value={scope}
+                defaultChecked={scopes.includes(scope)}
+              />
             ))}
           </details>
         )}
@@ -150,16 +146,12 @@ export function Paste({ me, account, service, show }: WayProps): JSX.Element {
           return secret ? <Field {...field} type="password" /> : <Field {...field} />;
         })}
         <Field label="Name (optional)" name="grant_name" placeholder={provider} defaultValue={account} />
-        <label class="inline">
-          <input
-            type="checkbox"
-            name="replace"
-            value="yes"
-            defaultChecked={account !== undefined}
-            style={checkbox}
-          />{' '}
-          Replace the account of this name
-        </label>
+        <Check
+          label="Replace the account of this name"
+          name="replace"
+          value="yes"
+          defaultChecked={account !== undefined}
+        />
       </Form>
     </section>
   );

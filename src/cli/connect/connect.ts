@@ -71,7 +71,7 @@ export async function connect(
   const { name = providerName } = options;
   checkName('name of the grant', name);
 
-  const configured = await configuredProvider(context, providerName, options);
+  const configured = await configuredProvider({ ...context, isLocal: true }, providerName, options);
   const asks = context.ask !== null;
   const flow = chooseFlow(options, configured, asks);
   assertSettings(configured);
@@ -152,14 +152,15 @@ async function defined(context: Context, named: string, options: ConnectOptions)
   if (!discover && !isManual && !isByAuth0) return null;
   const { defineByAuth0, defineProvider, discoverProvider } =
     await import('../../operations/connect/define-provider.ts');
+  const choose = (servers: readonly string[]) => chooseServer(context, servers);
+  const parts = { ...context, withFetch, choose, isLocal: true };
   if (isByAuth0) {
     const { providers } = await context.config();
-    if (!providers.names.includes(named)) await defineByAuth0(context, named, options);
+    if (!providers.names.includes(named)) await defineByAuth0(parts, named, options);
     return null;
   }
-  const choose = (servers: readonly string[]) => chooseServer(context, servers);
-  const found = discover ? await discoverProvider({ ...context, withFetch, choose }, named, options) : null;
-  if (isManual) await defineProvider({ ...context, withFetch }, found?.provider.name ?? named, options);
+  const found = discover ? await discoverProvider(parts, named, options) : null;
+  if (isManual) await defineProvider(parts, found?.provider.name ?? named, options);
   return found;
 }
 

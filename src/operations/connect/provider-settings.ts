@@ -83,8 +83,8 @@ export interface ConfigParts {
   readonly env: NodeJS.ProcessEnv;
   readonly withState: (use: (state: Opened) => Promise<void>) => Promise<void>;
   readonly output: Notes;
-  /** True: the change comes through the API, which cannot change the machine's own keys (decision 120). */
-  readonly isByApi?: boolean;
+  /** True: a person at the machine makes the change, and may set all keys (decision 120). */
+  readonly isLocal?: boolean;
 }
 
 /** A change of a provider in the text of the config file. */
@@ -129,7 +129,7 @@ async function checkUnwritten<T>(name: string, check: () => Promise<T>): Promise
  * the client secret
  */
 export async function writeProvider(
-  { env, withState, isByApi = false }: ConfigParts,
+  { env, withState, isLocal }: ConfigParts,
   name: string,
   { file, previous, text, readsSecret, ...facts }: ProviderChange,
 ): Promise<Provider> {
@@ -139,7 +139,7 @@ export async function writeProvider(
     return changed;
   });
   const event = { event: 'provider.changed', provider: name, ...facts } as const;
-  const write = () => writeConfigAtomically(file, text, { env, previous, isLocal: !isByApi });
+  const write = () => writeConfigAtomically(file, text, { env, previous, isLocal });
   if (text !== previous) await withState(({ audit }) => recordChange(audit, event, write));
   return provider;
 }
