@@ -5,6 +5,7 @@ import { isFieldValue } from '../proxy/policy/text.ts';
 import {
   type AwsKeys,
   type Credential,
+  endOf,
   isAccessKeyId,
   isAwsSecret,
   type SealedCredential,
@@ -97,7 +98,8 @@ const spellings = {
   token_type: [],
   expires_in: [],
   expires_at: ['token_expires_at', 'expiry', 'expiry_date'],
-  scope: ['scopes'],
+  scope: [],
+  scopes: [],
   id_token: [],
   client_id: [],
   client_secret: [],
@@ -115,6 +117,13 @@ const spellings = {
   certificate: ['certificate_chain', 'client_certificate'],
   private_key: ['client_key'],
   passphrase: [],
+  api_secret: [],
+  organization_id: [],
+  project_id: [],
+  algorithm: [],
+  public_key: [],
+  issuer: [],
+  audience: [],
 } as const satisfies Record<string, readonly string[]>;
 
 /** Canonical name of a field. */
@@ -171,7 +180,7 @@ function withoutSecrets(credential: Credential): Credential {
     }
     case 'api_key':
     case 'jwt':
-      return { ...credential, value: '' };
+      return { type: credential.type, value: '', expiresAt: endOf(credential) };
     case 'basic':
       return { ...credential, username: '', password: '' };
     case 'headers':

@@ -99,6 +99,7 @@ function preparePasted(
     user: null,
     provider: null,
     scopes: [],
+    settings: {},
     credential: credentialOf(values, token),
   };
   const prepared = prepare(entry, wanted.name, wanted, providers);
