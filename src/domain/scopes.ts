@@ -1,10 +1,11 @@
 /** Roles of API callers, and their scopes. */
 
-/** All scopes. `tokens:read` returns secrets: no role has it, only a key that lists it. */
+/** All scopes. `tokens:read` and `tokens:refresh_token` return secrets: only a key that lists them has them. */
 export const scopes = [
   'grants:read',
   'grants:write',
   'tokens:read',
+  'tokens:refresh_token',
   'tokens:write',
   'access:read',
   'access:write',
@@ -24,7 +25,11 @@ export const roles = ['operator', 'approver', 'auditor', 'user'] as const;
 /** `user` may access only what belongs to the caller's user. */
 export type Role = (typeof roles)[number];
 
-const everything = scopes.filter((scope) => scope !== 'tokens:read');
+const everything = scopes.filter((scope) => !returnsSecrets(scope));
+
+function returnsSecrets(scope: Scope): boolean {
+  return scope === 'tokens:read' || scope === 'tokens:refresh_token';
+}
 
 const byRole: Readonly<Record<Role, ReadonlySet<Scope>>> = {
   operator: new Set(everything),
@@ -39,6 +44,6 @@ export function scopesOf(role: Role): ReadonlySet<Scope> {
 
 /** Reports whether a key with this role, or of a person with it, may have the scope. */
 export function mayHave(role: Role, scope: Scope): boolean {
-  if (scope === 'tokens:read') return role === 'operator' || role === 'user';
+  if (returnsSecrets(scope)) return role === 'operator' || role === 'user';
   return byRole[role].has(scope);
 }
