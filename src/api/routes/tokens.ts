@@ -211,7 +211,11 @@ export const tokenRoutes: readonly AnyRoute[] = [
       const end = expires_at ? utcTime(expires_at) : lifetime ? parts.now() + lifetime * 1_000 : null;
       const credential = { ...data, type, jwt, scopes, expires_at: isoOrNull(end) };
       const { providers } = await parts.config();
-      const provider = providers.get(body.provider)?.name ?? body.provider.toLowerCase();
+      const { name: provider } =
+        providers.get(body.provider) ?? providers.get(body.provider.toLowerCase()) ?? {};
+      if (provider === undefined) {
+        throw inputInvalid('provider: there is none of that name.', 'GET /v2/providers lists them');
+      }
       const at = { ...params, integration_key: key };
       const existing = await tokenOf(at, parts);
       // Clients of Agents Gateway do not expect this call to wait for a provider.
