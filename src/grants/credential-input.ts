@@ -34,7 +34,7 @@ const maxHeaders = 32;
 const maxScopes = 256;
 
 /** Fields of a token of any form. */
-const ofTokens = ['expires_in', 'expires_at', 'scope', 'scopes'] as const;
+const ofTokens: readonly FieldName[] = ['expires_in', 'expires_at', 'scope', 'scopes'];
 
 /** Fields that are kept for the readers of a key (`KeyCredential`). */
 const extras = {
@@ -296,7 +296,8 @@ function typeOf(fields: Fields): Type {
     // Both types are sent alike, but a JWT has an expiry.
     return fields.has('jwt') || (typeof value === 'string' && looksLikeJwt(value)) ? 'jwt' : 'api_key';
   }
-  const type = types.find((type) => [...fields.keys()].some((name) => belongs[type].has(name)));
+  const names = [...fields.keys()].filter((name) => !ofTokens.includes(name));
+  const type = types.find((type) => names.some((name) => belongs[type].has(name)));
   if (type === undefined) throw invalid('the input holds no credential');
   return type;
 }
