@@ -16,7 +16,7 @@ function agentsGateway(baseUrl: string, apiKey: string) {
       headers: { 'X-API-Key': apiKey, 'Content-Type': 'application/json' },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
-    return { status: response.status, body: (await response.json()) as unknown };
+    return { status: response.status, body: await response.json() };
   };
 }
 
