@@ -192,9 +192,9 @@ interface KeyCredential {
   readonly type: 'api_key' | 'jwt';
   readonly value: string;
   /** Expiry in milliseconds since the epoch; null or absent: none is known. */
-  readonly expiresAt?: number | null;
-  /** Texts that came with it, such as `organization_id`. They are returned to readers of it, never sent. */
-  readonly extra?: Readonly<Record<string, string>>;
+  readonly expiresAt?: number | null | undefined;
+  /** Texts that came with it, such as `organization_id`. They are returned to its readers, never sent. */
+  readonly extra?: Readonly<Record<string, string>> | undefined;
 }
 
 /** Header fields of a request, sent unchanged. */

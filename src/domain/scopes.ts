@@ -1,6 +1,6 @@
 /** Roles of API callers, and their scopes. */
 
-/** All scopes. `tokens:read` and `tokens:refresh_token` return secrets: only a key that lists them has them. */
+/** All scopes. */
 export const scopes = [
   'grants:read',
   'grants:write',
@@ -25,11 +25,10 @@ export const roles = ['operator', 'approver', 'auditor', 'user'] as const;
 /** `user` may access only what belongs to the caller's user. */
 export type Role = (typeof roles)[number];
 
-const everything = scopes.filter((scope) => !returnsSecrets(scope));
+/** Scopes that return secrets: no role has them, only a key that lists them. */
+const secretScopes: ReadonlySet<Scope> = new Set(['tokens:read', 'tokens:refresh_token']);
 
-function returnsSecrets(scope: Scope): boolean {
-  return scope === 'tokens:read' || scope === 'tokens:refresh_token';
-}
+const everything = scopes.filter((scope) => !secretScopes.has(scope));
 
 const byRole: Readonly<Record<Role, ReadonlySet<Scope>>> = {
   operator: new Set(everything),
@@ -44,6 +43,6 @@ export function scopesOf(role: Role): ReadonlySet<Scope> {
 
 /** Reports whether a key with this role, or of a person with it, may have the scope. */
 export function mayHave(role: Role, scope: Scope): boolean {
-  if (returnsSecrets(scope)) return role === 'operator' || role === 'user';
+  if (secretScopes.has(scope)) return role === 'operator' || role === 'user';
   return byRole[role].has(scope);
 }

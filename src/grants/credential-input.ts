@@ -155,23 +155,19 @@ export function entryError(index: number, name: Json | undefined, error: unknown
 
 function readEntry(object: JsonObject, now: () => number): CredentialEntry {
   const rest = new Map(object);
-  const taken = (name: string): Json => {
+  const member = (name: string): string | null => {
     const value = rest.get(name) ?? null;
     rest.delete(name);
-    return value;
-  };
-  const member = (name: string): string | null => {
-    const value = taken(name);
     if (value === null || typeof value === 'string') return value;
     throw invalid(`"${name}" must be a string`);
   };
-  const part = (name: string) => {
-    const value = taken(name);
-    return value === null ? {} : { [name]: isObject(value) ? Object.fromEntries(value) : value };
-  };
   const [name, user, provider] = [member('name'), member('user'), member('provider')];
-  const settings = { ...part('metadata'), ...part('policy') };
-  return { name, user, provider, settings, ...readObject(rest, now) };
+  const [metadata, policy] = ['metadata', 'policy'].map((name) => {
+    const value = rest.get(name) ?? undefined;
+    rest.delete(name);
+    return value instanceof Map ? Object.fromEntries(value as JsonObject) : value;
+  });
+  return { name, user, provider, settings: { metadata, policy }, ...readObject(rest, now) };
 }
 
 function isObject(value: Json): value is JsonObject {
@@ -198,19 +194,9 @@ function readObject(object: JsonObject, clock: () => number): CredentialInput {
     case 'api_key':
     case 'jwt': {
       const value = token(fields, fieldOf(fields, ['value', type], type), type);
-      const end = expiry(fields, now) ?? (type === 'jwt' ? jwtExpiry(value) : undefined);
-      const extra = extras[type]
-        .filter((name) => fields.has(name))
-        .map((name) => [name, extraOf(fields, name)]);
-      return {
-        credential: {
-          type,
-          value,
-          ...(end === undefined ? {} : { expiresAt: end }),
-          ...(extra.length === 0 ? {} : { extra: Object.fromEntries(extra) as Record<string, string> }),
-        },
-        scopes: scopesOf(fields),
-      };
+      const expiresAt = expiry(fields, now) ?? (type === 'jwt' ? jwtExpiry(value) : undefined);
+      const credential = { type, value, expiresAt, extra: extraOf(fields, type) };
+      return { credential, scopes: scopesOf(fields) };
     }
     case 'basic': {
       const username = string(fields, fieldOf(fields, ['username'], type), type);
@@ -420,12 +406,12 @@ function string(fields: Fields, name: FieldName, type: Type): string {
   return checkedString(field?.value, `"${field?.written ?? name}"`, shapes[type]);
 }
 
-/** Returns a field that is never sent. Keys in PEM have line breaks. */
-function extraOf(fields: Fields, name: FieldName): string {
-  const { value, written } = fields.get(name)!;
-  const line = typeof value === 'string' ? value.replaceAll(/\r?\n/g, '') : value;
-  checkedString(line, `"${written}"`, shapes.api_key);
-  return value as string;
+/** Returns the fields that are never sent; undefined: none. Keys in PEM have line breaks. */
+function extraOf(fields: Fields, type: keyof typeof extras): Record<string, string> | undefined {
+  const checked = (name: FieldName) =>
+    checkedString(fields.get(name)?.value, `"${name}"`, shapes[type], 'line breaks');
+  const names = extras[type].filter((name) => fields.has(name));
+  return names.length === 0 ? undefined : Object.fromEntries(names.map((name) => [name, checked(name)]));
 }
 
 /**

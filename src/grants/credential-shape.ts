@@ -42,18 +42,18 @@ export function checkedToken(value: string, place: string, shape: string): strin
   return value;
 }
 
-/** Checks a text: not empty, at most 64 KiB, no control characters. */
+/** Checks a text: not empty, at most 64 KiB, no control characters except what is allowed. */
 export function checkedString(
   value: Json | undefined,
   place: string,
   shape: string,
-  allowed: 'spaces around it' | null = null,
+  allowed: 'spaces around it' | 'line breaks' | null = null,
 ): string {
   if (typeof value !== 'string') throw invalid(`${place} must be a string`, shape);
   if (value.trim() === '') throw invalid(`${place} is empty`, shape);
   if (Buffer.byteLength(value) > maxValue) throw invalid(`${place} is larger than 64 KiB`, shape);
   // Unpaired surrogates have no UTF-8.
-  if (/[\p{Cc}\p{Cs}]/u.test(value))
+  if (/[\p{Cc}\p{Cs}]/u.test(allowed === 'line breaks' ? value.replaceAll(/\r?\n/g, '') : value))
     throw invalid(`${place} holds a control character, such as a line break at its end`, shape);
   if (value !== value.trim() && allowed === null)
     throw invalid(`${place} begins or ends with a space`, shape);

@@ -60,16 +60,15 @@ export const replaceGrant = changing({
     const { id } = await findGrant(parts.store, { grant: reference, user }, parts.caller);
     const opened = await parts.grants.read(id);
     if (opened === null) throw grantGone();
-    const { grant, sealed } = opened;
-    const { name, provider } = grant;
+    const { name, provider, user: owner } = opened.grant;
     // A revoked grant has no hosts left, and gets those of its provider.
-    const audience = sealed.audience.length === 0 ? undefined : [...sealed.audience];
-    return addOne(parts, { ...given, name, provider, user: grant.user, audience, replace: true }, at);
+    const audience = opened.sealed.audience.length === 0 ? undefined : [...opened.sealed.audience];
+    return addOne(parts, { ...given, name, provider, user: owner, audience, replace: true }, at);
   },
   answer: addedAnswer,
 });
 
-/** @throws SidekeyError `scope_missing`; `input_invalid` for another provider in it; errors of `prepare` and `storePrepared` */
+/** @throws SidekeyError `scope_missing`, `input_invalid`; errors of `prepare` and `storePrepared` */
 export async function addOne(
   parts: Changing,
   { credential, domains = false, ...asked }: z.output<typeof input>,
@@ -84,13 +83,8 @@ export async function addOne(
   const credentials = typeof credential === 'string' ? credential : JSON.stringify(credential);
   const pasted = preparePasted(credential, wanted, config.providers);
   const prepared = pasted === null ? prepareAll({ ...wanted, credentials }, config, at) : [pasted];
-  const [{ wanted: entry }] = prepared as [Prepared];
-  if (entry.provider !== wanted.provider) {
-    throw inputInvalid(
-      `The credential names the provider ${entry.provider} instead of ${wanted.provider}.`,
-      'leave out "provider" in the credential',
-    );
-  }
+  if (prepared[0]?.wanted.provider !== wanted.provider)
+    throw inputInvalid('The credential names another provider.', 'leave out its "provider"');
   const stored = (await storePrepared(parts, prepared, wanted)).added[0]!;
   if (!domains) return stored;
   const { domains: usual } = findProvider(config.providers, wanted.provider);

@@ -1,11 +1,11 @@
 import { z } from 'zod';
 import type { Config } from '../config/config.ts';
 import { accountOf } from '../domain/credential.ts';
-import { type Grant, hasEnded, titleOf } from '../domain/grant.ts';
-import { type CredentialEntry, inEntry, readEntries } from '../grants/credential-input.ts';
+import { hasEnded } from '../domain/grant.ts';
+import { inEntry, readEntries } from '../grants/credential-input.ts';
 import { detailed, grantsNamed, keepGrants, type KeptGrant, ownedName } from '../grants/keep.ts';
 import type { Verification } from '../grants/verify.ts';
-import { caughtFailure, inputInvalid, SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf } from '../lib/hint.ts';
 import { alreadyThere, prepare, type Prepared } from './credential-entry.ts';
 import { findDomains } from './find.ts';
@@ -18,13 +18,7 @@ import {
   grantAnswer,
   grantMembers,
 } from './grant-answer.ts';
-import {
-  assertOwnSettings,
-  changeSettings,
-  nextPolicy,
-  settingsChange,
-  type WantedSettings,
-} from './grant-settings.ts';
+import { assertOwnSettings, changeSettings, nextPolicy, settingsChange } from './grant-settings.ts';
 import { text } from './members.ts';
 import { type Changing, changing } from './operation.ts';
 import { type Entry, verifyAll } from './verify-credentials.ts';
@@ -132,14 +126,11 @@ function entriesOf({ credentials, name: given, audience }: Wanted, at: number) {
 /** @throws SidekeyError as `prepare`, with the number of the entry if there are several */
 export function prepareAll(wanted: Wanted, { providers }: Pick<Config, 'providers'>, at: number): Prepared[] {
   const entries = entriesOf(wanted, at);
-  const prepareOne = (entry: CredentialEntry, name?: string) => {
-    const prepared = prepare(entry, name, wanted, providers);
-    if (prepared.settings !== null) settingsChange(prepared.settings, at);
-    return prepared;
-  };
   const [only, ...more] = entries;
-  if (only !== undefined && more.length === 0) return [prepareOne(only, wanted.name)];
-  return entries.map((entry, index) => inEntry(index, entry.name, () => prepareOne(entry)));
+  if (only !== undefined && more.length === 0) return [prepare(only, wanted.name, wanted, providers)];
+  return entries.map((entry, index) =>
+    inEntry(index, entry.name, () => prepare(entry, undefined, wanted, providers)),
+  );
 }
 
 /** Ends the verifications of a batch. */
@@ -172,8 +163,8 @@ export async function storePrepared(
     const progress = (done: number) =>
       onShare(done / entries.length, pace(done, entries.length, now() - begun));
     for (const batch of batchesOf(entries)) {
-      const done = stored.length;
       try {
+        const done = stored.length;
         const checks = await verifyAll(parts, batch, isVerified, (count) => {
           if (isInterrupted) throw interrupted;
           progress(done + count);
@@ -185,14 +176,15 @@ export async function storePrepared(
           keepsOut: (existing, next) => (wanted.replace === true ? null : alreadyThere(existing, next)),
           now,
         });
+        for (const [index, { settings }] of batch.entries()) {
+          const change = settings && settingsChange(settings, now());
+          if (change !== null) await changeSettings(parts, kept[index]!.grant, change, now());
+        }
         stored.push(...batch.map((entry, index) => ({ ...entry, ...kept[index]!, check: checks[index]! })));
         progress(stored.length);
       } catch (error) {
         if (error === interrupted) break;
         throw stored.length === 0 ? error : withRest(error, stored.length);
-      }
-      for (const { grant, settings } of stored.slice(done)) {
-        if (settings !== null) await settle(parts, grant, settings);
       }
     }
   }).finally(giveBack);
@@ -201,18 +193,6 @@ export async function storePrepared(
     skipped: prepared.length - entries.length,
     left: entries.length - stored.length,
   };
-}
-
-/** Changes the settings of a stored grant. */
-async function settle(parts: Changing, grant: Grant, settings: WantedSettings): Promise<void> {
-  const at = parts.now();
-  try {
-    await changeSettings(parts, grant, settingsChange(settings, at), at);
-  } catch (error) {
-    const { code, message, hint } = caughtFailure(error);
-    const sentence = `${titleOf(grant)} is stored, but not its metadata and policy: ${message}`;
-    throw new SidekeyError(code, sentence, { hint: hintOf`${hint}; then import it again with --replace` });
-  }
 }
 
 function sealedOf({ credential, audience }: Entry, { details }: Verification) {
@@ -259,8 +239,7 @@ async function remaining(
   { replace, resume }: Pick<Wanted, 'replace' | 'resume'>,
 ): Promise<readonly Entry[]> {
   const names = new Set<string>();
-  for (const { wanted, settings } of prepared) {
-    if (settings !== null) assertOwnSettings(settings, caller);
+  for (const { wanted } of prepared) {
     if (names.has(ownedName(wanted)))
       throw inputInvalid(
         `The name ${wanted.name} appears twice in the input.`,
@@ -281,9 +260,11 @@ async function remaining(
         const isSame = entry.place !== null && grant.provider === entry.wanted.provider;
         throw isSame ? withResume(error) : error;
       }
-      const change = entry.settings && settingsChange(entry.settings, now());
-      // Fails before the first credential is stored.
-      if (change !== null) await nextPolicy(store, grant?.id ?? '', change, now());
+      // Refused before the first credential is stored.
+      if (entry.settings !== null) {
+        assertOwnSettings(entry.settings, caller);
+        await nextPolicy(store, grant?.id ?? '', settingsChange(entry.settings, now()), now());
+      }
       left.push(entry);
     }
   }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { recordChange } from '../audit/log.ts';
 import type { Grant } from '../domain/grant.ts';
+import type { CredentialEntry } from '../grants/credential-input.ts';
 import { grantGone } from '../grants/keep.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { noPolicy } from '../store/schema.ts';
@@ -41,8 +42,8 @@ const { metadata: metadataInput, ...policyInput } = settingsInput;
 const entryInput = z.object({ metadata: metadataInput, policy: z.strictObject(policyInput).optional() });
 
 /** Reads the settings of an imported credential; null: none. @throws SidekeyError `input_invalid` */
-export function readSettings(written: object): WantedSettings | null {
-  if (Object.keys(written).length === 0) return null;
+export function readSettings(written: CredentialEntry['settings']): WantedSettings | null {
+  if (written.metadata === undefined && written.policy === undefined) return null;
   const { data, error } = entryInput.safeParse(written, { reportInput: false });
   if (data !== undefined) return { ...data.policy, ...(data.metadata && { metadata: data.metadata }) };
   const { path = [], message = '' } = error?.issues[0] ?? {};

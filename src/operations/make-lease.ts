@@ -148,10 +148,7 @@ function prepareCredentials(
     const name = entry.name ?? `${provider}-${leaseId.slice(0, 8)}${index === 0 ? '' : `-${index + 1}`}`;
     const prepared = prepare({ ...entry, provider }, name, {}, providers);
     if (prepared.settings === null) return { ...prepared, id: randomUUID() };
-    throw inputInvalid(
-      `The credential ${name} has metadata or a policy, and a credential of a lease has none.`,
-      'leave them out: it ends with the lease',
-    );
+    throw inputInvalid(`The credential ${name} of a lease has metadata or a policy.`, 'leave them out');
   });
 }
 

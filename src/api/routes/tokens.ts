@@ -28,11 +28,7 @@ const tokenData = z.object({
   access_token: member,
   refresh_token: member,
   token_type: member,
-  expires_in: z
-    .int()
-    .min(0)
-    .max(maxSpanMs / 1_000)
-    .nullish(),
+  expires_in: z.int().min(0).max(maxSpanMs).nullish(),
   scope: member,
   client_id: member,
   client_secret: member,
@@ -48,27 +44,22 @@ const tokenData = z.object({
   audience: member,
 });
 
+const tokenType = z
+  .string()
+  .toLowerCase()
+  .pipe(z.enum(['oauth2', 'api_key', 'jwt']));
+
+const key = { integration_key: z.string() };
+const facts = { ...key, provider: z.string(), token_type: z.string(), grant_id: z.uuid() };
+const message = z.string();
+
 const metadata = {
-  integration_key: z.string(),
-  provider: z.string(),
-  token_type: z.string(),
+  ...facts,
   scopes: z.array(z.string()).nullable(),
   expires_at: timeOrNull,
   is_expired: z.boolean().describe('True from a minute before its end.'),
-  grant_id: z.uuid(),
   state: z.string(),
 };
-
-const storedToken = z
-  .strictObject({
-    integration_key: z.string(),
-    provider: z.string(),
-    token_type: z.string(),
-    message: z.string(),
-    created_at: time,
-    grant_id: z.uuid(),
-  })
-  .meta({ id: 'StoredToken' });
 
 const tokenMetadata = z
   .strictObject({ ...metadata, created_at: time, updated_at: time })
@@ -195,18 +186,15 @@ export const tokenRoutes: readonly AnyRoute[] = [
     body: z.strictObject({
       integration_key: z.string(),
       provider: z.string(),
-      token_type: z
-        .string()
-        .toLowerCase()
-        .pipe(z.enum(['oauth2', 'api_key', 'jwt'])),
+      token_type: tokenType,
       token_data: tokenData,
       scopes: z.array(text).nullish(),
       expires_at: z.iso.datetime({ offset: true, local: true }).nullish().describe('Without a zone: UTC.'),
     }),
     status: 201,
-    result: storedToken,
+    result: z.strictObject({ ...facts, message, created_at: time }).meta({ id: 'StoredToken' }),
     async handle({ params, body, caller }, parts) {
-      const { integration_key: key, token_type: type, token_data, scopes, expires_at } = body;
+      const { integration_key, token_type: type, token_data, scopes, expires_at } = body;
       const { expires_in: lifetime, token: jwt = token_data.jwt, ...data } = token_data;
       const end = expires_at ? utcTime(expires_at) : lifetime ? parts.now() + lifetime * 1_000 : null;
       const credential = { ...data, type, jwt, scopes, expires_at: isoOrNull(end) };
@@ -216,26 +204,17 @@ export const tokenRoutes: readonly AnyRoute[] = [
       if (provider === undefined) {
         throw inputInvalid('provider: there is none of that name.', 'GET /v2/providers lists them');
       }
-      const at = { ...params, integration_key: key };
-      const existing = await tokenOf(at, parts);
+      const existing = await tokenOf({ ...params, integration_key }, parts);
+      const name = existing?.name ?? integration_key.trim().toLowerCase();
       // Clients of Agents Gateway do not expect this call to wait for a provider.
       const given = { credential, verify: false };
-      if (existing?.provider === provider) {
-        await callOperation(replaceGrant, { ...given, grant: existing.id }, caller, parts);
-      } else {
-        const name = existing?.name ?? key.trim().toLowerCase();
-        const input = { ...given, name, provider, user: params['user'], replace: true };
-        await callOperation(addGrant, input, caller, parts);
-      }
-      const { id, name, createdAt } = await find({ params: at }, parts);
-      return {
-        integration_key: name,
-        provider,
-        token_type: type,
-        message: `Token stored successfully for ${name}`,
-        created_at: isoTime(createdAt),
-        grant_id: id,
-      };
+      const input = { ...given, name, provider, user: params['user'], replace: true };
+      const { id, created_at } =
+        existing?.provider === provider
+          ? await callOperation(replaceGrant, { ...given, grant: existing.id }, caller, parts)
+          : await callOperation(addGrant, input, caller, parts);
+      const message = `Token stored successfully for ${name}`;
+      return { integration_key: name, provider, token_type: type, grant_id: id, message, created_at };
     },
   }),
   route({
@@ -282,20 +261,12 @@ export const tokenRoutes: readonly AnyRoute[] = [
     scope: 'tokens:write',
     isRepeatable: true,
     result: z
-      .strictObject({
-        integration_key: z.string(),
-        success: z.literal(true),
-        message: z.string(),
-        refreshed_at: time,
-      })
+      .strictObject({ ...key, success: z.literal(true), message, refreshed_at: time })
       .meta({ id: 'RefreshedToken' }),
     async handle(given, parts) {
       const grant = await find(given, parts);
       if (isKey(grant)) {
-        throw inputInvalid(
-          `Token type ${grant.type} does not support refresh`,
-          'store a new token of that key',
-        );
+        throw inputInvalid(`Token type ${grant.type} does not support refresh`, 'store a new one');
       }
       await callOperation(refreshGrant, { grant: grant.id, force: true }, given.caller, parts);
       const message = 'Token refreshed successfully';
@@ -309,7 +280,7 @@ export const tokenRoutes: readonly AnyRoute[] = [
     id: 'deleteToken',
     summary: 'End a token, here and at the provider, and delete it.',
     scope: 'tokens:write',
-    result: z.strictObject({ integration_key: z.string(), message: z.string() }).meta({ id: 'DeletedToken' }),
+    result: z.strictObject({ ...key, message }).meta({ id: 'DeletedToken' }),
     async handle(given, parts) {
       const { id, name } = await find(given, parts);
       await callOperation(removeGrant, { grant: id }, given.caller, parts);

@@ -67,7 +67,7 @@ describe('grant import', () => {
     [[...many, { name: 'slack', value: 'x', policy: ['30d'] }], '"policy" of the credential: '],
     [
       [...many, { name: 'slack', value: 'x', policy: { expires: '2020-01-01' } }],
-      'Entry 3 (slack): --expires is not a time in the future.',
+      '--expires is not a time in the future.',
     ],
     [[...many, { name: 'slack', acces_token: 'x' }], 'Entry 3 (slack): The field "acces_token" is not known'],
     [[...many, { name: 'nosuch', value: 'x' }], 'Entry 3 (nosuch): '],
