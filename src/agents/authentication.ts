@@ -2,10 +2,11 @@ import { createHash, randomBytes } from 'node:crypto';
 import type { ProxyConfig } from '../config/proxy.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Hint, hintOf, remedy } from '../lib/hint.ts';
-import type { Grant } from '../domain/grant.ts';
+import { type Grant, isName, isUserName } from '../domain/grant.ts';
 import type { BoundGrant, GrantScope, placeOf } from '../domain/lease.ts';
 import { valuesOf, type RawFields } from '../proxy/http/fields.ts';
 import type { Client, Presented, Selectors } from '../proxy/http/message.ts';
+import { percentDecoded } from '../proxy/policy/text.ts';
 import type { EgressLists } from './egress.ts';
 
 /** Identity of a caller: the grant that it selects, and the grants that it may use. */
@@ -155,18 +156,22 @@ const selectorHint =
 
 /** Parses `name+grant=GRANT+user=USER`; null if a selector is invalid. The name may be empty. */
 export function readUserName(text: string): { readonly name: string; readonly selectors: Selectors } | null {
-  const [name = '', ...parts] = text.split('+');
-  const selectors = readSelectors(parts);
-  return selectors === null ? null : { name, selectors };
+  // A user name may contain a plus sign, but no equals sign.
+  const [name = '', ...pairs] = text.split(/\+(grant|user)=/);
+  const selectors = readSelectors(pairs);
+  return selectors === null || name.includes('+') ? null : { name, selectors };
 }
 
-const selector = /^(grant|user)=([A-Za-z0-9][A-Za-z0-9._-]{0,63})$/;
+const isSelected = { grant: isName, user: isUserName };
 
-function readSelectors(parts: readonly string[]): Selectors | null {
+/** @param pairs each key, followed by its value */
+function readSelectors(pairs: readonly string[]): Selectors | null {
   let selectors = noSelectors;
-  for (const part of parts) {
-    const [, key, value] = selector.exec(part) ?? [];
-    if (value === undefined || (key !== 'grant' && key !== 'user') || selectors[key] !== null) return null;
+  for (let at = 0; at < pairs.length; at += 2) {
+    const key = pairs[at] as keyof Selectors;
+    // Some clients do not decode the URL of the proxy. No name contains a percent sign.
+    const value = percentDecoded(pairs[at + 1] ?? '');
+    if (!isSelected[key](value) || selectors[key] !== null) return null;
     selectors = { ...selectors, [key]: value };
   }
   return selectors;
@@ -176,7 +181,7 @@ function readSelectors(parts: readonly string[]): Selectors | null {
 export function selectorsOf(fields: RawFields, connection: Selectors): Selectors | SidekeyError {
   const [grant, ...more] = valuesOf(fields, 'sidekey-grant');
   if (grant === undefined) return connection;
-  if (more.length > 0 || !selector.test(`grant=${grant}`))
+  if (more.length > 0 || !isName(grant))
     return new SidekeyError('bad_request', 'Sidekey-Grant is not one name or id of a grant.');
   return { ...connection, grant };
 }

@@ -2,7 +2,7 @@ import { identityOf } from '../operations/person.ts';
 import { recordChange } from '../audit/log.ts';
 import type { Origin } from '../domain/event.ts';
 import type { OidcConfig } from '../config/admin.ts';
-import { defaultUser, isName } from '../domain/grant.ts';
+import { defaultUser, isName, isUserName } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { untrusted } from '../lib/text.ts';
@@ -75,10 +75,12 @@ function roleOf(claims: Claims, { roles }: OidcConfig): Role | null {
 
 /** @throws SidekeyError `input_invalid` */
 function nameIn(claims: Claims, { issuer, name: claim }: OidcConfig): string {
-  // Host names have no underscore, so two addresses never become one name.
-  const [name = ''] = valuesOf(claims, claim).map((value) => value.replace('@', '_at_'));
+  // At some issuers people set other claims themselves: such a name must not be the user ID of somebody else.
+  const isAssigned = claim === 'email' || claim === 'sub';
+  const [value = ''] = valuesOf(claims, claim);
+  const name = isAssigned ? value : value.replace('@', '_at_');
   // Grants without an owner belong to the operator.
-  if (isName(name) && name !== defaultUser) return name;
+  if ((isAssigned ? isUserName : isName)(name) && name !== defaultUser) return name;
   const account = `Your account at ${new URL(issuer).host}`;
   throw new SidekeyError(
     'input_invalid',

@@ -3,6 +3,7 @@ import { tokenlessCallers } from '../config/proxy.ts';
 import { type Grant, titleOf } from '../domain/grant.ts';
 import type { Binding } from '../domain/lease.ts';
 import { inputInvalid } from '../lib/errors.ts';
+import { shellWord } from '../lib/text.ts';
 import {
   bindAgent,
   changeAgent,
@@ -233,7 +234,7 @@ function reachText(bindings: readonly Binding[], grants: readonly Grant[]): stri
 /** Returns warning lines for an agent that reaches nothing or everything; none for any other agent. */
 function reachWarning(agent: string, bindings: readonly Binding[], grants: readonly Grant[]): string[] {
   const [first] = grants;
-  const grant = first === undefined ? 'GRANT' : grantReference(first);
+  const grant = first === undefined ? 'GRANT' : shellWord(grantReference(first));
   if (bindings.every(({ kind }) => kind === 'egress')) {
     return [
       `${agent} reaches nothing: no grant is bound to it.`,

@@ -9,6 +9,7 @@ import {
   removePerson,
 } from '../operations/person.ts';
 import { inputInvalid } from '../lib/errors.ts';
+import { shellWord } from '../lib/text.ts';
 import type { ArgumentRow, CommandRow } from './command.ts';
 import type { Context } from './context.ts';
 import { table } from './display.ts';
@@ -33,7 +34,7 @@ async function create(context: Context, name: string, options: GivenOptions): Pr
   const given = { words: createWords, options, fixed: { name } };
   const { result, answer } = await perform(context, createPerson, given);
   context.output.result(answer, `Created the person ${name} with the role ${result.role}.`);
-  context.output.say(`To sign in:\n  → sidekey person link ${name}`);
+  context.output.say(`To sign in:\n  → sidekey person link ${shellWord(name)}`);
 }
 
 async function list(context: Context, name: string | undefined): Promise<void> {

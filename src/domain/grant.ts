@@ -48,6 +48,9 @@ export interface Grant {
 
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
+/** Without `/`, `:`, `=`, `%` and blanks, which separate or escape user names in references and selectors. */
+const userPattern = /^[A-Za-z0-9][A-Za-z0-9._@|+~-]{0,127}$/;
+
 const idPattern = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 /** Returns whether a text has the form of an ID, which no name may have. */
@@ -55,10 +58,19 @@ export function isId(text: string): boolean {
   return idPattern.test(text);
 }
 
-/** Returns whether a text can name a grant, user, provider or agent. Selectors use `+`, `:` and `=`. */
+/** Returns whether a text can name a grant, provider or agent. Selectors use `+`, `:` and `=`. */
 export function isName(text: string): boolean {
   return namePattern.test(text);
 }
+
+export const nameRule = 'use 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first';
+
+/** Returns whether a text can name a user or a person: a user ID of a product, such as an e-mail address. */
+export function isUserName(text: string): boolean {
+  return userPattern.test(text);
+}
+
+export const userNameRule = 'use 1 to 128 letters, digits and . _ - @ | + ~, a letter or digit first';
 
 interface Selection {
   /** ID, name or provider that the domain names. */

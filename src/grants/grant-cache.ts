@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import type { OpenedGrant, SealedCredential } from '../domain/credential.ts';
-import { type Grant, isId, isName, matches } from '../domain/grant.ts';
+import { type Grant, isId, isName, isUserName, matches } from '../domain/grant.ts';
 import type { GrantScope } from '../domain/lease.ts';
 import { grantOf, inNameOrder } from '../store/grants.ts';
 import type { GrantNames, GrantRecord, Store } from '../store/store.ts';
@@ -215,7 +215,7 @@ export function createGrantCache(
         ),
       ];
     }
-    const names = users.filter(isName);
+    const names = users.filter(isUserName);
     const read = await readOnce(
       names.map((user) => listKey(reference, user)),
       () => store.grants.find({ reference, users: names }),

@@ -14,7 +14,15 @@ import {
   type OpenedGrant,
   type SealedCredential,
 } from '../domain/credential.ts';
-import { type Grant, type GrantState, isId, isName } from '../domain/grant.ts';
+import {
+  type Grant,
+  type GrantState,
+  isId,
+  isName,
+  isUserName,
+  nameRule,
+  userNameRule,
+} from '../domain/grant.ts';
 import type { GrantScope } from '../domain/lease.ts';
 import { neverDue, isKept, refreshTokenSince } from './refresh-times.ts';
 import { createGrantCache, type GrantCache } from './grant-cache.ts';
@@ -230,9 +238,9 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
 /** Refuses invalid names. A name like an ID could be taken for another grant. */
 function assertNames({ name, user, provider }: NewGrant): void {
   for (const [what, text] of Object.entries({ name, user, provider })) {
-    if (isName(text) && (what !== 'name' || !isId(text))) continue;
+    if (what === 'user' ? isUserName(text) : isName(text) && (what !== 'name' || !isId(text))) continue;
     throw new SidekeyError('input_invalid', `The ${what} of the grant is not valid.`, {
-      hint: 'use 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first',
+      hint: what === 'user' ? userNameRule : nameRule,
     });
   }
 }

@@ -9,7 +9,7 @@ import type { AgentRecord, AgentTokenRecord, Store } from '../store/store.ts';
 import { isLive, newToken } from './agent-token.ts';
 import { bindingReason, bindingsOf, isHost, namedBindings, nowhere, otherBindings } from './bindings.ts';
 import { findAgent, findNamedGrant } from './find.ts';
-import { duration, egress, enabledState, grants, name, text, time, timeOrNull } from './members.ts';
+import { duration, egress, enabledState, grants, name, text, time, timeOrNull, userName } from './members.ts';
 import { isoOrNull, isoTime, proxyUrl, readEnd, spanText } from './format.ts';
 import { changing, type Changing, reading } from './operation.ts';
 import { pageInput, pageOf } from './paging.ts';
@@ -38,7 +38,7 @@ const members = {
 const choice = {
   grants,
   providers: z.array(name).min(1).optional().describe('Every grant of these providers.'),
-  users: z.array(name).min(1).optional().describe('Every grant of these users.'),
+  users: z.array(userName).min(1).optional().describe('Every grant of these users.'),
   labels: z.array(name).min(1).optional().describe('Every grant with one of these labels.'),
   everything: z.boolean().optional().describe('Every grant of every user.'),
   egress,
@@ -180,7 +180,7 @@ export const createAgent = changing({
   input: z.strictObject({
     ...choice,
     name,
-    acts_for: name.optional().describe('The user that it acts for.'),
+    acts_for: userName.optional().describe('The user that it acts for.'),
     agent_labels: z.array(name).optional(),
     token_label: name.optional(),
     expires: tokenEnd,
@@ -250,7 +250,7 @@ export const changeAgent = changing({
   scope: 'access:write',
   input: z.strictObject({
     agent: text,
-    acts_for: name.nullable().optional(),
+    acts_for: userName.nullable().optional(),
     agent_labels: z.array(name).optional(),
     disabled: z.boolean().optional(),
   }),

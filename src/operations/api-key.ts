@@ -10,7 +10,7 @@ import type { ApiKeyRecord, Store } from '../store/store.ts';
 import { assertRole, assertScopes } from './caller.ts';
 import { isoOrNull, isoTime, readEnd } from './format.ts';
 import { pickNamed } from './lookup.ts';
-import { name, text, time, timeOrNull } from './members.ts';
+import { name, text, time, timeOrNull, userName } from './members.ts';
 import { changing, reading } from './operation.ts';
 
 /** API keys: the keys of programs that call the API. */
@@ -69,8 +69,8 @@ export const createApiKey = changing({
     name,
     role: z.enum(roles),
     scopes: z.array(z.enum(scopes)).optional(),
-    user: name.optional(),
-    person: name.optional(),
+    user: userName.optional(),
+    person: userName.optional(),
     expires: text.default('90d').describe('90d, a date, or none.'),
   }),
   output: z.strictObject({ ...members, key: z.string() }).meta({ id: 'CreatedApiKey' }),

@@ -6,7 +6,7 @@ import { hintOf, remedy } from '../lib/hint.ts';
 import { orMeant } from '../lib/text.ts';
 import { canonicalHost } from '../proxy/policy/authority.ts';
 import { readTime } from './format.ts';
-import { text } from './members.ts';
+import { text, userName } from './members.ts';
 
 /** Conditions for lines of the audit log, as people and programs write them. */
 
@@ -19,7 +19,7 @@ export const auditConditions = {
   event: condition,
   agent: condition,
   grant: condition,
-  user: condition,
+  user: userName.optional(),
   by: condition,
   provider: condition,
   host: condition,

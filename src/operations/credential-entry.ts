@@ -9,7 +9,7 @@ import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { type Hint, hintOf, remedy, withHint } from '../lib/hint.ts';
 import { type DomainPattern, isPattern, isWithin, parsePattern } from '../proxy/policy/domain-map.ts';
 import { fieldsFor } from '../proxy/schemes/apply.ts';
-import { checkName } from './format.ts';
+import { checkedUser, checkName } from './format.ts';
 import { readSettings, type WantedSettings } from './grant-settings.ts';
 import { findProvider } from './lookup.ts';
 
@@ -44,9 +44,8 @@ export function prepare(
     });
   }
   const name = argument ?? entry.name ?? word;
-  const user = options.user ?? entry.user ?? defaultUser;
   checkName('name of the grant', name);
-  checkName('name of the user', user);
+  const user = checkedUser(options.user ?? entry.user ?? defaultUser);
   const settings = readSettings(entry.settings);
   const provider = findProvider(providers, word);
   const audience = chooseAudience(options.audience, provider);

@@ -3,6 +3,7 @@ import { indexGrants } from '../domain/grant-index.ts';
 import type { GrantScope } from '../domain/lease.ts';
 import { grantsNamed } from '../grants/keep.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { shellWord } from '../lib/text.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
 import { grantOf, inNameOrder } from '../store/grants.ts';
 import type { BoundAgent, GrantQuery, LeaseRecord, Store } from '../store/store.ts';
@@ -55,7 +56,7 @@ export async function findNamedGrant(store: Grants, text: string): Promise<Grant
     const [some] = isAmbiguous ? ((await store?.grants.find({ name: text, limit: 1 })) ?? []) : [];
     if (some === undefined) throw error;
     throw new SidekeyError('grant_ambiguous', (error as SidekeyError).message, {
-      hint: `name the user: --grant ${grantReference(some)}`,
+      hint: `name the user: --grant ${shellWord(grantReference(some))}`,
     });
   }
 }

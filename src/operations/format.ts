@@ -1,20 +1,32 @@
 import { isIP } from 'node:net';
 import type { AdminConfig } from '../config/admin.ts';
 import type { Config } from '../config/config.ts';
-import { type Grant, hasEnded, isName, stateNow } from '../domain/grant.ts';
+import {
+  type Grant,
+  hasEnded,
+  isName,
+  isUserName,
+  nameRule,
+  stateNow,
+  userNameRule,
+} from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintText, remedy } from '../lib/hint.ts';
 
 /**
- * Checks the name of a grant, a user or an agent. The error omits the text, which may be a secret.
+ * Checks the name of a grant or an agent. The error omits the text, which may be a secret.
  *
  * @throws SidekeyError `input_invalid`
  */
 export function checkName(what: string, text: string): void {
   if (isName(text)) return;
-  throw new SidekeyError('input_invalid', `The ${what} is not valid.`, {
-    hint: 'use 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first',
-  });
+  throw new SidekeyError('input_invalid', `The ${what} is not valid.`, { hint: nameRule });
+}
+
+/** Returns a name of a user. @throws as `checkName` */
+export function checkedUser(text: string): string {
+  if (isUserName(text)) return text;
+  throw new SidekeyError('input_invalid', 'The name of the user is not valid.', { hint: userNameRule });
 }
 
 const spanUnits = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 } as const;

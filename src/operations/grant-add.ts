@@ -17,7 +17,7 @@ import {
 } from './grant-import.ts';
 import { findGrant } from './find.ts';
 import { findProvider } from './lookup.ts';
-import { grantOwner, name, text } from './members.ts';
+import { grantOwner, name, text, userName } from './members.ts';
 import { type Changing, changing } from './operation.ts';
 
 /** One credential that exists, as a new grant. */
@@ -26,7 +26,7 @@ import { type Changing, changing } from './operation.ts';
 export const addChoices = {
   name: name.optional(),
   provider: name,
-  user: name.optional(),
+  user: userName.optional(),
   ...choices,
   domains: z
     .boolean()

@@ -18,7 +18,7 @@ import {
 import { ownGrants } from './lease-terms.ts';
 import { grantReference, grantRemedy, unknownAgent } from './lookup.ts';
 import { findAgent, findGrant, findLease } from './find.ts';
-import { name, text } from './members.ts';
+import { text, userName } from './members.ts';
 import { type Reading, reading } from './operation.ts';
 
 /** Placeholders for programs that read their credential from a file instead of a variable. Not secret. */
@@ -28,7 +28,7 @@ export const getPlaceholder = reading({
   scope: 'grants:read',
   input: z.strictObject({
     grant: text,
-    user: name.optional(),
+    user: userName.optional(),
     agent: text.optional(),
     lease: text.optional(),
     form: text.optional(),

@@ -32,7 +32,7 @@ import {
 } from './grant-settings.ts';
 
 import { findDomains, findGrant } from './find.ts';
-import { grantOwner, name, text, timeOrNull } from './members.ts';
+import { grantOwner, text, timeOrNull, userName } from './members.ts';
 import { policiesOf } from './lease-terms.ts';
 import { pageInput, pageOf } from './paging.ts';
 import { narrowGrant } from './narrow-grant.ts';
@@ -47,7 +47,7 @@ export const listGrants = reading({
   summary: 'List the grants.',
   scope: 'grants:read',
   input: z.strictObject({
-    user: name.optional().describe('Only the grants of this owner.'),
+    user: userName.optional().describe('Only the grants of this owner.'),
     start: text.optional().describe('Begin at the first grant with this name or a later one.'),
     ...pageInput,
   }),

@@ -3,7 +3,7 @@ import type { Providers } from '../config/providers.ts';
 import { defaultUser, type Grant, isName } from '../domain/grant.ts';
 import { type GrantIndex, indexGrants } from '../domain/grant-index.ts';
 import type { Provider } from '../domain/provider.ts';
-import { orMeant } from '../lib/text.ts';
+import { orMeant, shellWord } from '../lib/text.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy, type Remedy, type RemedyInput } from '../lib/hint.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
@@ -31,7 +31,7 @@ export function pickGrant(grants: readonly Grant[], { grant: reference, user }: 
   if (unowned !== undefined) return unowned;
   const users = usersOf([only, ...more]);
   throw new SidekeyError('grant_ambiguous', `Several users have a grant ${reference}: ${users}.`, {
-    hint: `name the user: --user ${only.user}`,
+    hint: `name the user: --user ${shellWord(only.user)}`,
   });
 }
 

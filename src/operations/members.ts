@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { isName } from '../domain/grant.ts';
+import { isName, isUserName, nameRule, userNameRule } from '../domain/grant.ts';
 import { spanMs } from './format.ts';
 import { type Hint, hintText, remediesOf } from '../lib/hint.ts';
 
@@ -7,11 +7,13 @@ import { type Hint, hintText, remediesOf } from '../lib/hint.ts';
 
 export const name = z
   .string()
-  .refine(
-    isName,
-    'is not valid: use 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first',
-  )
+  .refine(isName, `is not valid: ${nameRule}`)
   .meta({ description: 'Letters, digits, dots, dashes and underscores.', examples: ['github'] });
+
+export const userName = z
+  .string()
+  .refine(isUserName, `is not valid: ${userNameRule}`)
+  .meta({ description: 'Letters, digits and `.` `_` `-` `@` `|` `+` `~`.', examples: ['alice@example.com'] });
 
 export const notDuration =
   'is not a duration: a number and a unit, such as 90s, 15m, 8h, 30d or 2w, up to ten years';
@@ -72,6 +74,6 @@ export const egress = z
   .optional()
   .describe('Only these hosts without a credential: HOST, HOST:PORT, *.SUFFIX, or none.');
 
-export const grantOwner = name
+export const grantOwner = userName
   .optional()
   .describe('The owner, where several users have a grant of that name.');

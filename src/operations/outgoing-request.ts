@@ -1,4 +1,4 @@
-import { isName } from '../domain/grant.ts';
+import { isName, isUserName } from '../domain/grant.ts';
 import { inputInvalid } from '../lib/errors.ts';
 import { type Hint, remedy } from '../lib/hint.ts';
 import { ownUserAgent } from '../lib/package-files.ts';
@@ -31,7 +31,7 @@ export function outgoingRequest(written: WrittenRequest, body: BodySource | null
   const { grant, user, reason, method, headers = [] } = written;
   if (grant !== undefined && !isName(grant))
     throw inputInvalid('The word before the URL is not the name of a grant.', remedy('grant.list'));
-  if (user !== undefined && !isName(user))
+  if (user !== undefined && !isUserName(user))
     throw inputInvalid('--user is not the name of a user.', remedy('grant.list'));
   if (reason !== undefined && (reason.trim() === '' || /\p{Cc}/u.test(reason))) {
     throw inputInvalid('The reason is empty, or has control characters.', "--reason 'ticket 7'");

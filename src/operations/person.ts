@@ -9,7 +9,7 @@ import type { PasskeyRecord, PersonRecord, Store } from '../store/store.ts';
 import { assertRole } from './caller.ts';
 import { isoOrNull, isoTime } from './format.ts';
 import { pickNamed } from './lookup.ts';
-import { enabledState, name, text, time, timeOrNull } from './members.ts';
+import { enabledState, text, time, timeOrNull, userName } from './members.ts';
 import { type Changing, changing, reading } from './operation.ts';
 import { type LinkKind, makeSignInLink } from './sign-in-link.ts';
 
@@ -85,7 +85,7 @@ export const createPerson = changing({
   id: 'person.create',
   summary: 'Create a person.',
   scope: 'config:write',
-  input: z.strictObject({ name, role: z.enum(roles), user: name.optional() }),
+  input: z.strictObject({ name: userName, role: z.enum(roles), user: userName.optional() }),
   output: personShape,
   run: addPerson,
   answer: personAnswer,

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { reachable } from './format.ts';
-import { name, text } from './members.ts';
+import { name, text, userName } from './members.ts';
 import { changing } from './operation.ts';
 import { outgoingRequest, textBody, type WrittenRequest } from './outgoing-request.ts';
 import { ask, envelopeOf, wholeBody } from './proxied-request.ts';
@@ -18,7 +18,7 @@ export const sendRequest = changing({
     headers: z.array(text).optional().describe('`Name: value`.'),
     body: z.string().optional(),
     grant: text.optional(),
-    user: name.optional(),
+    user: userName.optional(),
     agent: name.optional().describe('Act as this agent, under a lease that ends with the request.'),
     reason: text.optional(),
   }),

@@ -11,8 +11,10 @@ import type {
   Store,
   TokenUse,
 } from '../../src/store/store.ts';
+import * as fc from '../support/fast-check.ts';
 import { grantRecord } from '../support/grant-record.ts';
 import { agentRecord, leaseRecord } from '../support/rights.ts';
+import { userName, userNames } from '../support/user-names.ts';
 
 /** An empty store to test, and the way to more connections to the same one. */
 export interface StoreUnderTest {
@@ -409,6 +411,25 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         ] as const;
         for (const [name, user] of order.toReversed()) await store.grants.insert(grantRecord({ name, user }));
         expect((await store.grants.find({})).map((grant) => [grant.name, grant.user])).toEqual(order);
+      });
+
+      it('are kept apart by users whose names are alike, also in pages', async () => {
+        const users = [...new Set([...userNames, ...fc.sample(userName, 200)])].toSorted();
+        await store.grants.insert(...users.map((user) => grantRecord({ user })));
+        for (const user of users) {
+          const alone = [{ user }];
+          expect(await store.grants.find({ users: [user] })).toMatchObject(alone);
+          expect(await store.grants.find({ named: [{ name: 'github', user }] })).toMatchObject(alone);
+          expect(await store.grants.matching({ user }, 2)).toMatchObject(alone);
+        }
+        const seen: GrantRecord[] = [];
+        while (seen.length < users.length) {
+          const page = await store.grants.find({ limit: 50, after: seen.at(-1) });
+          expect(page).not.toEqual([]);
+          seen.push(...page);
+        }
+        // In the order of their bytes, as `toSorted`.
+        expect(seen.map(({ user }) => user)).toEqual(users);
       });
 
       it('are found by id, name or provider, of all users or of some', async () => {

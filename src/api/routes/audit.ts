@@ -21,7 +21,7 @@ const conditions = z.strictObject({
   until: time.optional().describe('Before this time.'),
   event: text.optional().describe('An event, or several with a star: `grant.*`.'),
   grant: z.uuid().optional(),
-  user: text.optional().describe('The owner of the grant.'),
+  user: auditConditions.user.describe('The owner of the grant.'),
   by: text.optional().describe('The person or the key that made a change.'),
   outcome: z.enum(['allow', 'deny', 'ok', 'failed', 'aborted']).optional(),
 });

@@ -4,7 +4,7 @@ import { createDeviceSession } from '../connect/device.ts';
 import { createSession, statusOf } from '../connect/sessions.ts';
 import { type AnyRoute, type Given, route } from '../route.ts';
 import { assertOwnSettings } from '../../operations/grant-settings.ts';
-import { duration, name, text, time } from '../../operations/members.ts';
+import { duration, name, text, time, userName } from '../../operations/members.ts';
 
 /** Routes of connect sessions. */
 
@@ -25,7 +25,7 @@ const grantPolicy = z
 
 const wanted = z.strictObject({
   provider: name,
-  user: name,
+  user: userName,
   scopes: z.array(scope).min(1).max(100).optional(),
   name: name.optional().describe('Name of the grant; default: that of the provider.'),
   grant_policy: grantPolicy.optional(),

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { OAuth2Credential, OpenedGrant } from '../../domain/credential.ts';
 import type { Grant } from '../../domain/grant.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
-import { isoOrNull, isoTime, maxSpanMs } from '../../operations/format.ts';
+import { checkedUser, isoOrNull, isoTime, maxSpanMs } from '../../operations/format.ts';
 import { stateOf } from '../../operations/grant-answer.ts';
 import { removeGrant } from '../../operations/grant-end.ts';
 import { addGrant, replaceGrant } from '../../operations/grant-add.ts';
@@ -95,22 +95,24 @@ async function metadataOf(grant: Grant, parts: ServiceParts) {
 
 /** Returns the token of a key, as written or in lower case, as which tokens are stored; null: none. */
 async function tokenOf(
-  { user = '', integration_key: key = '' }: Given<never, never>['params'],
+  { params }: Pick<Given<never, never>, 'params'>,
   { grants }: Pick<ServiceParts, 'grants'>,
 ): Promise<Grant | null> {
-  return (await grants.named({ name: key, user })) ?? grants.named({ name: key.trim().toLowerCase(), user });
+  const user = owner({ params });
+  const { integration_key: name = '' } = params;
+  return (await grants.named({ name, user })) ?? grants.named({ name: name.trim().toLowerCase(), user });
 }
 
 /** @throws SidekeyError `not_found` */
-async function find({ params }: Pick<Given<never, never>, 'params'>, parts: ServiceParts): Promise<Grant> {
-  const found = await tokenOf(params, parts);
+async function find(given: Pick<Given<never, never>, 'params'>, parts: ServiceParts): Promise<Grant> {
+  const found = await tokenOf(given, parts);
   if (found !== null) return found;
-  throw new SidekeyError('not_found', `Token not found for integration ${params['integration_key']}`, {
+  throw new SidekeyError('not_found', `Token not found for integration ${given.params['integration_key']}`, {
     hint: 'GET /v2/users/{user}/tokens lists the keys',
   });
 }
 
-const owner = ({ params }: Pick<Given<never, never>, 'params'>): string => params['user'] ?? '';
+const owner = ({ params }: Pick<Given<never, never>, 'params'>): string => checkedUser(params['user'] ?? '');
 
 const every = { tag: 'Tokens', path: '/v2/users/{user}/tokens', owner } as const;
 const one = { tag: 'Tokens', path: '/v2/users/{user}/tokens/{integration_key}', owner } as const;
@@ -204,7 +206,7 @@ export const tokenRoutes: readonly AnyRoute[] = [
       if (provider === undefined) {
         throw inputInvalid('provider: there is none of that name.', 'GET /v2/providers lists them');
       }
-      const existing = await tokenOf({ ...params, integration_key }, parts);
+      const existing = await tokenOf({ params: { ...params, integration_key } }, parts);
       const name = existing?.name ?? integration_key.trim().toLowerCase();
       // Clients of Agents Gateway do not expect this call to wait for a provider.
       const given = { credential, verify: false };
@@ -225,7 +227,7 @@ export const tokenRoutes: readonly AnyRoute[] = [
     scope: 'grants:read',
     result: z.array(tokenMetadata),
     async handle({ params }, parts) {
-      const ownGrants = (await parts.store.grants.find({ users: [params['user'] ?? ''] })).map(grantOf);
+      const ownGrants = (await parts.store.grants.find({ users: [owner({ params })] })).map(grantOf);
       return Promise.all(
         ownGrants.map(async (grant) => ({
           ...(await metadataOf(grant, parts)),

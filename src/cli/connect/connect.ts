@@ -26,7 +26,7 @@ import {
 import { assertNotByHand, renewedClient } from '../../operations/connect/new-client.ts';
 import { redirectTarget, redirectUriToRegister } from '../../operations/connect/redirect.ts';
 import type { ConnectOptions, ConnectRequest } from '../../operations/connect/request.ts';
-import { checkName, isoTime, relativeTime } from '../../operations/format.ts';
+import { checkedUser, checkName, isoTime, relativeTime } from '../../operations/format.ts';
 import { type Context, withInput, withUpstreamClient } from '../context.ts';
 import { metadataOf } from '../grant/set.ts';
 import { changingParts } from '../operation-command.ts';
@@ -60,7 +60,7 @@ export async function connect(
   // Checked before `defined` writes a provider to the config file or registers a client.
   writtenFlow(options);
   const { user = defaultUser, scope } = options;
-  checkName('name of the user', user);
+  checkedUser(user);
   if (options.name !== undefined) checkName('name of the grant', options.name);
   if (scope !== undefined) readScopes(scope);
   redirectTarget(options);

@@ -26,12 +26,14 @@ describe('an agent', () => {
     expect(added.stdout).toMatch(/^HTTPS_PROXY=http:\/\/ci:sidekey_agent_[\w-]{43}@127\.0\.0\.1:PORT\n$/);
     expect(added.stderr).toContain('ci reaches nothing: no grant is bound to it.');
     expect(added.stderr).toContain('→ sidekey agent bind ci --grant github');
-    for (const [user, grant] of [
-      ['bob', 'bob/work'],
-      ['carol', 'github'],
+    await at.grant('work', key, ['--provider', 'acme', '--user', 'auth0|1']);
+    for (const [name, user, grant] of [
+      ['bobs', 'bob', 'bob/work'],
+      ['carols', 'carol', 'github'],
+      ['ones', 'auth0|1', "'auth0|1/work'"],
     ] as const) {
-      const ofUser = await at.run(['agent', 'create', `${user}-bot`, '--for', user]);
-      expect(ofUser.stderr).toContain(`→ sidekey agent bind ${user}-bot --grant ${grant}\n`);
+      const ofUser = await at.run(['agent', 'create', name, '--for', user]);
+      expect(ofUser.stderr).toContain(`→ sidekey agent bind ${name} --grant ${grant}\n`);
     }
     expect(await reaches(at, 'ci')).toEqual([]);
   });

@@ -93,6 +93,8 @@ async function several() {
   await sidekey.grant([upstream.authority], { name: 'work', user: 'alice', ...key('alice-work-token') });
   await sidekey.grant([upstream.authority], { name: 'work', user: 'bob', ...key('bob-work-token') });
   await sidekey.grant([upstream.authority], { name: 'home', user: 'alice', ...key('alice-home-token') });
+  for (const user of ['auth0|1', 'alice+home@acme.test'])
+    await sidekey.grant([upstream.authority], { name: 'work', user, ...key(`token-of-${user}`) });
   const own = await sidekey.grant([upstream.authority], { name: 'own', ...key('own-token') });
   await sidekey.grant(['elsewhere.test'], {
     name: 'other',
@@ -107,6 +109,9 @@ describe('a selector', () => {
     ['+grant with the only such grant', [basic('+grant=own:')], [], 'own-token'],
     ['+user in the user name', [basic('+user=bob:')], [], 'bob-work-token'],
     ['both', [basic('+grant=work+user=alice:')], [], 'alice-work-token'],
+    ['+user with a user ID', [basic('+user=auth0|1+grant=work:')], [], 'token-of-auth0|1'],
+    ['+user with a plus sign', [basic('+user=alice+home@acme.test:')], [], 'token-of-alice+home@acme.test'],
+    ['+user escaped', [basic('+user=alice%2Bhome%40acme.test:')], [], 'token-of-alice+home@acme.test'],
     ['Sidekey-Grant', [], ['Sidekey-Grant: own'], 'own-token'],
     [
       'Sidekey-Grant over the user name',

@@ -69,13 +69,21 @@ test.each([
   expect(await alice.me()).toMatchObject({ name: 'a-1', role: 'operator' });
 });
 
-test('an e-mail address used as the name of a person has its at sign replaced', async () => {
-  const { browser, account } = await startWithIssuer({ oidc: { name: 'email' } });
-  account.claims = { email: 'bob@acme.test', email_verified: true };
-  const bob = browser();
-  await bob.signIn();
-  expect(await bob.me()).toMatchObject({ name: 'bob_at_acme.test', role: 'user' });
-});
+test.each([
+  ['email', 'bob@acme.test', 'bob@acme.test'],
+  ['sub', 'auth0|7', 'auth0|7'],
+  ['preferred_username', 'bob@acme.test', 'bob_at_acme.test'],
+])(
+  'a person is named by the claim %s %s as %s, and owns the grants of that user',
+  async (claim, value, name) => {
+    const { browser, account } = await startWithIssuer({ oidc: { name: claim } });
+    account.claims = { email: 'bob@acme.test', email_verified: true, [claim]: value };
+    if (claim === 'sub') account.sub = value;
+    const bob = browser();
+    await bob.signIn();
+    expect(await bob.me()).toMatchObject({ name, role: 'user', user: name });
+  },
+);
 
 test.each([
   [

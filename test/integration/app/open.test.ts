@@ -89,11 +89,12 @@ describe('sidekey open', () => {
   test('with --print prints a link for the person of --as, whose role stays; it outlives a restart once', async () => {
     const at = await openHome();
     const first = await at.start();
-    await at.run(['person', 'create', 'alice', '--role', 'auditor']);
-    const link = await at.run(['open', '--as', 'alice', '--print']);
-    expect(link).toMatchObject({ exit: 0, stderr: 'Signs in as alice, once, within a minute.\n' });
-    const { url, person } = (await at.json(['open', '--as', 'alice', '--print'])) as Record<string, string>;
-    expect(person).toBe('alice');
+    const created = await at.run(['person', 'create', 'auth0|1', '--role', 'auditor']);
+    expect(created.stderr).toContain("→ sidekey person link 'auth0|1'\n");
+    const link = await at.run(['open', '--as', 'auth0|1', '--print']);
+    expect(link).toMatchObject({ exit: 0, stderr: 'Signs in as auth0|1, once, within a minute.\n' });
+    const { url, person } = (await at.json(['open', '--as', 'auth0|1', '--print'])) as Record<string, string>;
+    expect(person).toBe('auth0|1');
     expect((await signIn(at.pages, url!)).status).toBe(200);
     await first.stop();
     await at.start();
@@ -102,7 +103,7 @@ describe('sidekey open', () => {
     expect(status).toBe(200);
     const headers = { authorization: `Bearer ${body['session']}` };
     const whoami = await fetch(`${at.pages}/v2/me`, { headers });
-    expect(await whoami.json()).toMatchObject({ name: 'alice', role: 'auditor' });
+    expect(await whoami.json()).toMatchObject({ name: 'auth0|1', role: 'auditor' });
   });
 
   test.each([

@@ -142,13 +142,17 @@ describe('a request', () => {
     );
     const args = ['--provider', 'acme', '--audience', upstream.authority];
     await at.grant('night', { type: 'api_key', value: 'night' }, args);
-    await at.grant('alices', { type: 'api_key', value: 'alice' }, [...args, '--user', 'alice']);
+    await at.grant('alices', { type: 'api_key', value: 'alice' }, [...args, '--user', 'alice+x@acme.test']);
     expect(await at.run(['fetch', upstream.url])).toMatchObject({
       exit: 2,
       stderr: expect.stringContaining('More than one grant fits'),
     });
     expect(await at.run(['fetch', 'night', upstream.url])).toMatchObject({ exit: 0 });
-    expect(await at.run(['fetch', upstream.url, '--user', 'alice'])).toMatchObject({ exit: 0 });
+    expect(await at.run(['fetch', upstream.url, '--user', 'alice+x@acme.test'])).toMatchObject({ exit: 0 });
+    expect(await at.run(['fetch', upstream.url, '--user', 'alice+grant=night'])).toMatchObject({
+      exit: 2,
+      stderr: expect.stringContaining('--user is not the name of a user.'),
+    });
     expect(seen).toEqual(['Bearer night', 'Bearer alice']);
   });
 

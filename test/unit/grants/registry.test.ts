@@ -64,6 +64,7 @@ describe('add', () => {
   test.each([
     [{ ...meta, name: 'a+b' }, ['acme.test'], 'The name of the grant is not valid.'],
     [{ ...meta, user: '' }, ['acme.test'], 'The user of the grant is not valid.'],
+    [{ ...meta, user: 'alice/work' }, ['acme.test'], 'The user of the grant is not valid.'],
     [{ ...meta, provider: 'a b' }, ['acme.test'], 'The provider of the grant is not valid.'],
     [meta, [], 'The audience of the grant is empty'],
     [meta, ['acme.test', '*'], 'has an entry that is not a host'],
