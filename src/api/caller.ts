@@ -155,6 +155,6 @@ function userOf({ name, role, user }: PersonRecord): string | null {
 /** Returns the scopes of a key: those of its role, or the subset that it lists. */
 function scopesFor(role: Role, { scopes }: ApiKeyRecord): ReadonlySet<Scope> {
   if (scopes === null) return scopesOf(role);
-  // No role has `tokens:read`, which returns secrets. The operator gives it to a named key.
+  // No role has the scopes that return secrets. The operator gives them to a named key.
   return new Set(allScopes.filter((scope) => scopes.includes(scope) && mayHave(role, scope)));
 }

@@ -12,7 +12,7 @@ const createWords = {
   role: { summary: 'what it may do (docs/api.md)' },
   scopes: {
     summary:
-      'only this scope of the role; may be given several times. tokens:read returns secrets, and no role has it',
+      'only this scope of the role; may be given several times. tokens:read and tokens:refresh_token return secrets, and no role has them',
     name: 'scope',
     repeated: true,
   },

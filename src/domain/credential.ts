@@ -187,12 +187,14 @@ export type Renewal =
       readonly region: string | null;
     };
 
-/** A JSON Web Token (RFC 7519) that was supplied by a person and cannot be renewed. */
-interface JwtCredential {
-  readonly type: 'jwt';
+/** A key or a JSON Web Token (RFC 7519) that was supplied by a person and cannot be renewed. */
+interface KeyCredential {
+  readonly type: 'api_key' | 'jwt';
   readonly value: string;
-  /** Claim `exp` of the token, in milliseconds since the epoch; null: no such claim. */
-  readonly expiresAt: number | null;
+  /** Expiry in milliseconds since the epoch; null or absent: none is known. */
+  readonly expiresAt?: number | null | undefined;
+  /** Texts that came with it, such as `organization_id`. They are returned to its readers, never sent. */
+  readonly extra?: Readonly<Record<string, string>> | undefined;
 }
 
 /** Header fields of a request, sent unchanged. */
@@ -240,8 +242,7 @@ export type HeldCredential = Exclude<Credential, SourceCredential>;
 
 export type Credential =
   | OAuth2Credential
-  | { readonly type: 'api_key'; readonly value: string }
-  | JwtCredential
+  | KeyCredential
   | { readonly type: 'basic'; readonly username: string; readonly password: string }
   | HeadersCredential
   | AwsCredential
@@ -328,10 +329,10 @@ export function clockOf(credential: Credential, now: number, skewMs: number): To
       if (now >= credential.expiresAt) return 'ended';
       return now >= (dueAt(credential, skewMs) ?? Infinity) ? 'due' : 'fresh';
     }
+    case 'api_key':
     case 'jwt':
     case 'client_certificate':
-      return credential.expiresAt !== null && now >= credential.expiresAt ? 'ended' : 'fresh';
-    case 'api_key':
+      return now >= (credential.expiresAt ?? Infinity) ? 'ended' : 'fresh';
     case 'basic':
     case 'headers':
     case 'aws':
@@ -352,7 +353,7 @@ export function dueAt(credential: Credential, skewMs: number): number | null {
 
 /** Returns the expiry of the stored token; null: no expiry or no token. */
 export function endOf(credential: Credential): number | null {
-  return 'expiresAt' in credential ? credential.expiresAt : null;
+  return 'expiresAt' in credential ? (credential.expiresAt ?? null) : null;
 }
 
 /** Returns whether a new token can be obtained, by a refresh token or otherwise. */

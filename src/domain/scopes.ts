@@ -1,10 +1,11 @@
 /** Roles of API callers, and their scopes. */
 
-/** All scopes. `tokens:read` returns secrets: no role has it, only a key that lists it. */
+/** All scopes. */
 export const scopes = [
   'grants:read',
   'grants:write',
   'tokens:read',
+  'tokens:refresh_token',
   'tokens:write',
   'access:read',
   'access:write',
@@ -24,7 +25,10 @@ export const roles = ['operator', 'approver', 'auditor', 'user'] as const;
 /** `user` may access only what belongs to the caller's user. */
 export type Role = (typeof roles)[number];
 
-const everything = scopes.filter((scope) => scope !== 'tokens:read');
+/** Scopes that return secrets: no role has them, only a key that lists them. */
+const secretScopes: ReadonlySet<Scope> = new Set(['tokens:read', 'tokens:refresh_token']);
+
+const everything = scopes.filter((scope) => !secretScopes.has(scope));
 
 const byRole: Readonly<Record<Role, ReadonlySet<Scope>>> = {
   operator: new Set(everything),
@@ -39,6 +43,6 @@ export function scopesOf(role: Role): ReadonlySet<Scope> {
 
 /** Reports whether a key with this role, or of a person with it, may have the scope. */
 export function mayHave(role: Role, scope: Scope): boolean {
-  if (scope === 'tokens:read') return role === 'operator' || role === 'user';
+  if (secretScopes.has(scope)) return role === 'operator' || role === 'user';
   return byRole[role].has(scope);
 }

@@ -33,21 +33,28 @@ const maxText = 1_048_576;
 const maxHeaders = 32;
 const maxScopes = 256;
 
+/** Fields of a token of any form. */
+const ofTokens: readonly FieldName[] = ['expires_in', 'expires_at', 'scope', 'scopes'];
+
+/** Fields that are kept for the readers of a key (`KeyCredential`). */
+const extras = {
+  api_key: ['api_secret', 'organization_id', 'project_id'],
+  jwt: ['algorithm', 'public_key', 'issuer', 'audience'],
+} as const;
+
 const belongs: Readonly<Record<Type, ReadonlySet<FieldName>>> = {
   oauth2: new Set([
+    ...ofTokens,
     'access_token',
     'refresh_token',
     'token_type',
-    'expires_in',
-    'expires_at',
-    'scope',
     'id_token',
     'client_id',
     'client_secret',
     'token_endpoint',
   ]),
-  api_key: new Set(['value', 'api_key', 'scope']),
-  jwt: new Set(['value', 'jwt', 'scope']),
+  api_key: new Set([...ofTokens, ...extras.api_key, 'value', 'api_key']),
+  jwt: new Set([...ofTokens, ...extras.jwt, 'value', 'jwt']),
   basic: new Set(['username', 'password']),
   headers: new Set(['headers']),
   aws: new Set(['access_key_id', 'secret_access_key', 'session_token', 'region']),
@@ -79,16 +86,18 @@ export interface CredentialEntry extends CredentialInput {
   readonly name: string | null;
   readonly user: string | null;
   readonly provider: string | null;
+  /** Settings of the grant, as written and not checked. */
+  readonly settings: { readonly metadata?: unknown; readonly policy?: unknown };
 }
 
 /**
  * Parses one credential of up to 1 MiB, a JSON array of objects, or JSON lines: several lines with an object
- * each. Objects may have `name`, `user` and `provider`.
+ * each. Objects may have `name`, `user`, `provider`, `metadata` and `policy`.
  *
  * @throws SidekeyError as `readCredential`; for arrays with the entry in the message
  */
 export function readEntries(text: string, { now }: { now: () => number }): readonly CredentialEntry[] {
-  const nobody = { name: null, user: null, provider: null };
+  const nobody = { name: null, user: null, provider: null, settings: {} };
   if (isPem(text) || bareToken(text) !== null) return [{ ...nobody, ...readCredential(text, { now }) }];
   const lines = jsonLines(text);
   if (lines !== null) {
@@ -153,7 +162,12 @@ function readEntry(object: JsonObject, now: () => number): CredentialEntry {
     throw invalid(`"${name}" must be a string`);
   };
   const [name, user, provider] = [member('name'), member('user'), member('provider')];
-  return { name, user, provider, ...readObject(rest, now) };
+  const [metadata, policy] = ['metadata', 'policy'].map((name) => {
+    const value = rest.get(name) ?? undefined;
+    rest.delete(name);
+    return value instanceof Map ? Object.fromEntries(value as JsonObject) : value;
+  });
+  return { name, user, provider, settings: { metadata, policy }, ...readObject(rest, now) };
 }
 
 function isObject(value: Json): value is JsonObject {
@@ -178,13 +192,11 @@ function readObject(object: JsonObject, clock: () => number): CredentialInput {
     case 'oauth2':
       return oauth2(fields, now);
     case 'api_key':
-      return {
-        credential: { type, value: token(fields, fieldOf(fields, ['value', 'api_key'], type), type) },
-        scopes: scopesOf(fields),
-      };
     case 'jwt': {
-      const value = token(fields, fieldOf(fields, ['value', 'jwt'], type), type);
-      return { credential: { type, value, expiresAt: jwtExpiry(value) }, scopes: scopesOf(fields) };
+      const value = token(fields, fieldOf(fields, ['value', type], type), type);
+      const expiresAt = expiry(fields, now) ?? (type === 'jwt' ? jwtExpiry(value) : undefined);
+      const credential = { type, value, expiresAt, extra: extraOf(fields, type) };
+      return { credential, scopes: scopesOf(fields) };
     }
     case 'basic': {
       const username = string(fields, fieldOf(fields, ['username'], type), type);
@@ -231,9 +243,12 @@ function parse(text: string, maxLength = maxText): Json {
   );
 }
 
+/** @param object its `value` may be an object with further fields */
 function fieldsOf(object: JsonObject): Fields {
   const fields = new Map<FieldName, Written>();
-  for (const [written, value] of object) {
+  const inner = object.get('value') ?? null;
+  const all = isObject(inner) ? [...object, ...inner].filter(([, value]) => value !== inner) : object;
+  for (const [written, value] of all) {
     const name = fieldNamed(written);
     if (name === null) throw unknownField(written);
     if (value === null) continue;
@@ -267,7 +282,8 @@ function typeOf(fields: Fields): Type {
     // Both types are sent alike, but a JWT has an expiry.
     return fields.has('jwt') || (typeof value === 'string' && looksLikeJwt(value)) ? 'jwt' : 'api_key';
   }
-  const type = types.find((type) => [...fields.keys()].some((name) => belongs[type].has(name)));
+  const names = [...fields.keys()].filter((name) => !ofTokens.includes(name));
+  const type = types.find((type) => names.some((name) => belongs[type].has(name)));
   if (type === undefined) throw invalid('the input holds no credential');
   return type;
 }
@@ -285,7 +301,7 @@ function oauth2(fields: Fields, now: number): CredentialInput {
   const refreshToken = fields.has('refresh_token') ? string(fields, 'refresh_token', 'oauth2') : null;
   if (accessToken === null && refreshToken === null)
     throw invalid('an oauth2 credential needs "access_token", "refresh_token" or both', shapes.oauth2);
-  const scopes = scopesOf(fields);
+  const scope = scopesOf(fields, 'scope');
   const expiresAt = expiry(fields, now);
   return {
     credential: {
@@ -294,12 +310,12 @@ function oauth2(fields: Fields, now: number): CredentialInput {
       refreshToken,
       expiresAt: accessToken === null ? null : expiresAt,
       obtainedAt: now,
-      scope: scopes.length === 0 ? null : scopes.join(' '),
+      scope: scope.length === 0 ? null : scope.join(' '),
       clientId: fields.has('client_id') ? string(fields, 'client_id', 'oauth2') : null,
       clientSecret: fields.has('client_secret') ? string(fields, 'client_secret', 'oauth2') : null,
       tokenEndpoint: endpoint(fields),
     },
-    scopes,
+    scopes: scopesOf(fields),
   };
 }
 
@@ -314,18 +330,25 @@ function expiry(fields: Fields, now: number): number | null {
   return read.at;
 }
 
-/** Parses scopes (RFC 6749 §3.3), separated by spaces. Some tools write a list. */
-function scopesOf(fields: Fields): readonly string[] {
-  const field = fields.get('scope');
+/**
+ * Parses scopes (RFC 6749 §3.3), separated by spaces or commas. Some tools write a list.
+ *
+ * @param first the field that is meant if both are there: `scope` is the provider's word, `scopes` the caller's
+ */
+function scopesOf(fields: Fields, first: 'scope' | 'scopes' = 'scopes'): readonly string[] {
+  const field = fields.get(first) ?? fields.get('scopes') ?? fields.get('scope');
   if (field === undefined) return [];
   const { value, written } = field;
   const items: readonly Json[] | null =
-    typeof value === 'string' ? value.split(' ').filter(Boolean) : Array.isArray(value) ? value : null;
+    typeof value === 'string' ? value.split(/[ ,]+/).filter(Boolean) : Array.isArray(value) ? value : null;
   const valid = items?.every(
     (item) => typeof item === 'string' && /^[\x21\x23-\x5b\x5d-\x7e]{1,512}$/.test(item),
   );
   if (items === null || valid !== true || items.length > maxScopes)
-    throw invalid(`"${written}" must be scopes with spaces between them, or a list of scopes`, shapes.oauth2);
+    throw invalid(
+      `"${written}" must be scopes with spaces or commas between them, or a list of scopes`,
+      shapes.oauth2,
+    );
   return [...new Set(items as readonly string[])];
 }
 
@@ -381,6 +404,14 @@ function token(fields: Fields, name: FieldName, type: Type): string {
 function string(fields: Fields, name: FieldName, type: Type): string {
   const field = fields.get(name);
   return checkedString(field?.value, `"${field?.written ?? name}"`, shapes[type]);
+}
+
+/** Returns the fields that are never sent; undefined: none. Keys in PEM have line breaks. */
+function extraOf(fields: Fields, type: keyof typeof extras): Record<string, string> | undefined {
+  const checked = (name: FieldName) =>
+    checkedString(fields.get(name)?.value, `"${name}"`, shapes[type], 'line breaks');
+  const names = extras[type].filter((name) => fields.has(name));
+  return names.length === 0 ? undefined : Object.fromEntries(names.map((name) => [name, checked(name)]));
 }
 
 /**

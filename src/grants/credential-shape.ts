@@ -5,6 +5,7 @@ import { isFieldValue } from '../proxy/policy/text.ts';
 import {
   type AwsKeys,
   type Credential,
+  endOf,
   isAccessKeyId,
   isAwsSecret,
   type SealedCredential,
@@ -41,18 +42,18 @@ export function checkedToken(value: string, place: string, shape: string): strin
   return value;
 }
 
-/** Checks a text: not empty, at most 64 KiB, no control characters. */
+/** Checks a text: not empty, at most 64 KiB, no control characters except what is allowed. */
 export function checkedString(
   value: Json | undefined,
   place: string,
   shape: string,
-  allowed: 'spaces around it' | null = null,
+  allowed: 'spaces around it' | 'line breaks' | null = null,
 ): string {
   if (typeof value !== 'string') throw invalid(`${place} must be a string`, shape);
   if (value.trim() === '') throw invalid(`${place} is empty`, shape);
   if (Buffer.byteLength(value) > maxValue) throw invalid(`${place} is larger than 64 KiB`, shape);
   // Unpaired surrogates have no UTF-8.
-  if (/[\p{Cc}\p{Cs}]/u.test(value))
+  if (/[\p{Cc}\p{Cs}]/u.test(allowed === 'line breaks' ? value.replaceAll(/\r?\n/g, '') : value))
     throw invalid(`${place} holds a control character, such as a line break at its end`, shape);
   if (value !== value.trim() && allowed === null)
     throw invalid(`${place} begins or ends with a space`, shape);
@@ -97,7 +98,8 @@ const spellings = {
   token_type: [],
   expires_in: [],
   expires_at: ['token_expires_at', 'expiry', 'expiry_date'],
-  scope: ['scopes'],
+  scope: [],
+  scopes: [],
   id_token: [],
   client_id: [],
   client_secret: [],
@@ -115,6 +117,13 @@ const spellings = {
   certificate: ['certificate_chain', 'client_certificate'],
   private_key: ['client_key'],
   passphrase: [],
+  api_secret: [],
+  organization_id: [],
+  project_id: [],
+  algorithm: [],
+  public_key: [],
+  issuer: [],
+  audience: [],
 } as const satisfies Record<string, readonly string[]>;
 
 /** Canonical name of a field. */
@@ -171,7 +180,7 @@ function withoutSecrets(credential: Credential): Credential {
     }
     case 'api_key':
     case 'jwt':
-      return { ...credential, value: '' };
+      return { type: credential.type, value: '', expiresAt: endOf(credential) };
     case 'basic':
       return { ...credential, username: '', password: '' };
     case 'headers':

@@ -76,7 +76,9 @@ export function createRefreshCommits(
     if (isSame(base.credential, next) && base.credential.expiresAt === next.expiresAt)
       return { ...base, isNoted: false };
     const sealed = { ...base.sealed, credential: next };
-    const scopes = scopesIn(next.scope) ?? base.grant.scopes;
+    // Unchanged scopes keep the words that the grant was stored with.
+    const isSameScope = next.scope === base.credential.scope;
+    const scopes = (isSameScope ? null : scopesIn(next.scope)) ?? base.grant.scopes;
     const { ahead } = refreshTimesOf(sealed, { skewMs, dialect: null });
     const held = isEnd ? lock.lockOf(base.grant.id) : undefined;
     const change = { scopes, dueAt: ahead && Math.floor(ahead.from), lock: held };

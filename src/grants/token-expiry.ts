@@ -26,7 +26,8 @@ export function readExpiresAt(value: number | string, now: number): Expiry {
         'is not a time; write seconds or milliseconds since the epoch, or ISO 8601 with a zone, such as 2027-01-31T12:00:00Z',
     };
   }
-  return checkExpiry(at, now);
+  // A date has no unit that could be mistaken.
+  return at < now ? { at } : checkExpiry(at, now);
 }
 
 /** Parses `expires_in`: seconds from now (RFC 6749 §5.1), as number or text. */

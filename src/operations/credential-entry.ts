@@ -10,6 +10,7 @@ import { type Hint, hintOf, remedy, withHint } from '../lib/hint.ts';
 import { type DomainPattern, isPattern, isWithin, parsePattern } from '../proxy/policy/domain-map.ts';
 import { fieldsFor } from '../proxy/schemes/apply.ts';
 import { checkedUser, checkName } from './format.ts';
+import { readSettings, type WantedSettings } from './grant-settings.ts';
 import { findProvider } from './lookup.ts';
 
 /** A credential that may be stored. */
@@ -21,6 +22,8 @@ export interface Prepared {
   /** True if no request can carry it as the provider says. */
   readonly isUnusable: boolean;
   readonly warnings: string[];
+  /** Settings that its grant gets; null: the input has none. */
+  readonly settings: WantedSettings | null;
 }
 
 /** @throws SidekeyError `input_invalid`, `provider_unknown` */
@@ -43,6 +46,7 @@ export function prepare(
   const name = argument ?? entry.name ?? word;
   checkName('name of the grant', name);
   const user = checkedUser(options.user ?? entry.user ?? defaultUser);
+  const settings = readSettings(entry.settings);
   const provider = findProvider(providers, word);
   const audience = chooseAudience(options.audience, provider);
   const credential = withoutUnbound(entry.credential, provider);
@@ -71,7 +75,7 @@ export function prepare(
 
   const wanted = { name, user, provider: provider.name, scopes: entry.scopes };
   const isUnusable = misfit !== null || uncarried !== null;
-  return { wanted, provider, credential, audience, isUnusable, warnings };
+  return { wanted, provider, credential, audience, isUnusable, warnings, settings };
 }
 
 /**

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { Config } from '../config/config.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { grantGone } from '../grants/keep.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { withHint } from '../lib/hint.ts';
 import { assertScopes } from './caller.ts';
 import { allowOrWarn } from './connect/domains.ts';
@@ -14,8 +15,9 @@ import {
   prepareAll,
   storePrepared,
 } from './grant-import.ts';
+import { findGrant } from './find.ts';
 import { findProvider } from './lookup.ts';
-import { name, userName } from './members.ts';
+import { grantOwner, name, text, userName } from './members.ts';
 import { type Changing, changing } from './operation.ts';
 
 /** One credential that exists, as a new grant. */
@@ -32,12 +34,11 @@ export const addChoices = {
     .describe('True: also let requests to its hosts use it. Needs the scope `config:write`.'),
 };
 
-const input = z.strictObject({
-  ...addChoices,
-  credential: z
-    .union([z.string().min(1), z.record(z.string(), z.unknown())])
-    .describe('A key, token or PEM; JSON as `sidekey grant import` takes it; or the parts of `token`.'),
-});
+const credential = z
+  .union([z.string().min(1), z.record(z.string(), z.unknown())])
+  .describe('A key, token or PEM; JSON as `sidekey grant import` takes it; or the parts of `token`.');
+
+const input = z.strictObject({ ...addChoices, credential });
 
 export const addGrant = changing({
   id: 'grant.add',
@@ -49,7 +50,25 @@ export const addGrant = changing({
   answer: addedAnswer,
 });
 
-/** @throws SidekeyError `scope_missing`; errors of `prepare` and `storePrepared` */
+export const replaceGrant = changing({
+  id: 'grant.replace',
+  summary: 'Replace the credential of a grant, which keeps its ID, its hosts and its settings.',
+  scope: 'grants:write',
+  input: z.strictObject({ grant: text, user: grantOwner, credential, verify: choices.verify }),
+  output: addedGrant,
+  async run(parts, { grant: reference, user, ...given }, at) {
+    const { id } = await findGrant(parts.store, { grant: reference, user }, parts.caller);
+    const opened = await parts.grants.read(id);
+    if (opened === null) throw grantGone();
+    const { name, provider, user: owner } = opened.grant;
+    // A revoked grant has no hosts left, and gets those of its provider.
+    const audience = opened.sealed.audience.length === 0 ? undefined : [...opened.sealed.audience];
+    return addOne(parts, { ...given, name, provider, user: owner, audience, replace: true }, at);
+  },
+  answer: addedAnswer,
+});
+
+/** @throws SidekeyError `scope_missing`, `input_invalid`; errors of `prepare` and `storePrepared` */
 export async function addOne(
   parts: Changing,
   { credential, domains = false, ...asked }: z.output<typeof input>,
@@ -64,6 +83,8 @@ export async function addOne(
   const credentials = typeof credential === 'string' ? credential : JSON.stringify(credential);
   const pasted = preparePasted(credential, wanted, config.providers);
   const prepared = pasted === null ? prepareAll({ ...wanted, credentials }, config, at) : [pasted];
+  if (prepared[0]?.wanted.provider !== wanted.provider)
+    throw inputInvalid('The credential names another provider.', 'leave out its "provider"');
   const stored = (await storePrepared(parts, prepared, wanted)).added[0]!;
   if (!domains) return stored;
   const { domains: usual } = findProvider(config.providers, wanted.provider);
@@ -99,6 +120,7 @@ function preparePasted(
     user: null,
     provider: null,
     scopes: [],
+    settings: {},
     credential: credentialOf(values, token),
   };
   const prepared = prepare(entry, wanted.name, wanted, providers);

@@ -18,6 +18,7 @@ import {
   grantAnswer,
   grantMembers,
 } from './grant-answer.ts';
+import { assertOwnSettings, changeSettings, nextPolicy, settingsChange } from './grant-settings.ts';
 import { text } from './members.ts';
 import { type Changing, changing } from './operation.ts';
 import { type Entry, verifyAll } from './verify-credentials.ts';
@@ -175,6 +176,10 @@ export async function storePrepared(
           keepsOut: (existing, next) => (wanted.replace === true ? null : alreadyThere(existing, next)),
           now,
         });
+        for (const [index, { settings }] of batch.entries()) {
+          const change = settings && settingsChange(settings, now());
+          if (change !== null) await changeSettings(parts, kept[index]!.grant, change, now());
+        }
         stored.push(...batch.map((entry, index) => ({ ...entry, ...kept[index]!, check: checks[index]! })));
         progress(stored.length);
       } catch (error) {
@@ -229,7 +234,7 @@ function withResume({ code, message, hint }: SidekeyError): SidekeyError {
  * @throws SidekeyError `input_invalid` for two of a name; `already_exists`
  */
 async function remaining(
-  { store }: Changing,
+  { caller, now, store }: Changing,
   prepared: readonly Prepared[],
   { replace, resume }: Pick<Wanted, 'replace' | 'resume'>,
 ): Promise<readonly Entry[]> {
@@ -254,6 +259,11 @@ async function remaining(
         const error = alreadyThere(grant, entry.wanted);
         const isSame = entry.place !== null && grant.provider === entry.wanted.provider;
         throw isSame ? withResume(error) : error;
+      }
+      // Refused before the first credential is stored.
+      if (entry.settings !== null) {
+        assertOwnSettings(entry.settings, caller);
+        await nextPolicy(store, grant?.id ?? '', settingsChange(entry.settings, now()), now());
       }
       left.push(entry);
     }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { recordChange } from '../audit/log.ts';
 import type { Grant } from '../domain/grant.ts';
+import type { CredentialEntry } from '../grants/credential-input.ts';
 import { grantGone } from '../grants/keep.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { noPolicy } from '../store/schema.ts';
@@ -35,7 +36,20 @@ export const settingsInput = {
 };
 
 /** Wanted settings. Spans are milliseconds. */
-type WantedSettings = Partial<z.output<z.ZodObject<typeof settingsInput>>>;
+export type WantedSettings = Partial<z.output<z.ZodObject<typeof settingsInput>>>;
+
+const { metadata: metadataInput, ...policyInput } = settingsInput;
+const entryInput = z.object({ metadata: metadataInput, policy: z.strictObject(policyInput).optional() });
+
+/** Reads the settings of an imported credential; null: none. @throws SidekeyError `input_invalid` */
+export function readSettings(written: CredentialEntry['settings']): WantedSettings | null {
+  if (written.metadata === undefined && written.policy === undefined) return null;
+  const { data, error } = entryInput.safeParse(written, { reportInput: false });
+  if (data !== undefined) return { ...data.policy, ...(data.metadata && { metadata: data.metadata }) };
+  const { path = [], message = '' } = error?.issues[0] ?? {};
+  const hint = `"policy" has ${Object.keys(policyInput).join(', ')}; "metadata" has names with texts`;
+  throw inputInvalid(`"${path.join('.')}" of the credential: ${message}.`, hint);
+}
 
 /** Changed values, as the store has them. Metadata is added; an empty value removes its key. */
 type SettingsChange = Partial<Omit<GrantPolicy, 'grantId'>>;
@@ -79,14 +93,25 @@ export async function changeSettings(
   change: SettingsChange,
   at: number,
 ): Promise<void> {
-  const before = (await store.grantPolicies.get(id)) ?? noPolicy(id);
-  const after = { ...before, ...change };
-  checkMaximum(change, after.maxTtlMs, at);
+  const { before, after } = await nextPolicy(store, id, change, at);
   const event = { event: 'grant.changed', grant: id, user, reason: changeText(before, after) } as const;
   await recordChange(audit, event, async () => {
     const isSealed = await grants.changeMetadata(id, { ...before.metadata, ...change.metadata });
     if (!isSealed || !(await store.grantPolicies.set(id, { ...change, metadata: {} }))) throw grantGone();
   });
+}
+
+/** Returns the present settings of a grant, and those after a change. @throws as `checkMaximum` */
+export async function nextPolicy(
+  { grantPolicies }: Pick<Opened['store'], 'grantPolicies'>,
+  id: string,
+  change: SettingsChange,
+  at: number,
+): Promise<{ readonly before: GrantPolicy; readonly after: GrantPolicy }> {
+  const before = (await grantPolicies.get(id)) ?? noPolicy(id);
+  const after = { ...before, ...change };
+  checkMaximum(change, after.maxTtlMs, at);
+  return { before, after };
 }
 
 /** @throws SidekeyError `input_invalid` if the new end is later than the maximum */

@@ -146,7 +146,9 @@ function prepareCredentials(
   return entries.map((entry, index) => {
     const provider = entry.provider ?? entry.name;
     const name = entry.name ?? `${provider}-${leaseId.slice(0, 8)}${index === 0 ? '' : `-${index + 1}`}`;
-    return { ...prepare({ ...entry, provider }, name, {}, providers), id: randomUUID() };
+    const prepared = prepare({ ...entry, provider }, name, {}, providers);
+    if (prepared.settings === null) return { ...prepared, id: randomUUID() };
+    throw inputInvalid(`The credential ${name} of a lease has metadata or a policy.`, 'leave them out');
   });
 }
 

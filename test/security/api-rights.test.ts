@@ -388,15 +388,10 @@ describe('the expiry of a token', () => {
     const { call } = await startService();
     const expires_at = new Date(Date.now() + 3_600_000).toISOString();
     const made = await call('POST /v2/users/alice/tokens', { body: token({ expires_at }) });
-    expect(made.body).toMatchObject({ is_expired: false });
-    expect(Math.abs(Date.parse(made.body.expires_at) - Date.parse(expires_at))).toBeLessThan(1_000);
-  });
-
-  it('in the past is refused, and nothing is stored', async () => {
-    const { call } = await startService();
-    const body = token({ expires_at: '2020-01-01T00:00:00Z' });
-    expect((await call('POST /v2/users/alice/tokens', { body })).status).toBe(400);
-    expect((await call('GET /v2/users/alice/tokens')).body.data).toEqual([]);
+    expect(made.status).toBe(201);
+    expect((await call('GET /v2/users/alice/tokens')).body).toMatchObject([
+      { expires_at, is_expired: false },
+    ]);
   });
 });
 

@@ -1,6 +1,6 @@
 import { isId } from '../../domain/grant.ts';
 import { changeGrant, getGrant, listGrants } from '../../operations/grant.ts';
-import { addGrant } from '../../operations/grant-add.ts';
+import { addGrant, replaceGrant } from '../../operations/grant-add.ts';
 import { removeGrant, revokeGrant } from '../../operations/grant-end.ts';
 import { refreshGrant } from '../../operations/grant-refresh.ts';
 import { compareScopes } from '../../operations/grant-scopes.ts';
@@ -40,6 +40,12 @@ export const grantRoutes: readonly AnyRoute[] = [
     status: 201,
     command: 'grant import',
     owner: userOf,
+  }),
+  operationRoute(replaceGrant, 'PUT /v2/grants/{grant}/credential', {
+    id: 'replaceGrant',
+    command: 'grant import',
+    query: ['user'],
+    owner: ownerOf,
   }),
   operationRoute(changeGrant, 'PATCH /v2/grants/{grant}', {
     id: 'changeGrant',

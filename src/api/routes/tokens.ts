@@ -4,17 +4,16 @@ import type { OAuth2Credential, OpenedGrant } from '../../domain/credential.ts';
 import type { Grant } from '../../domain/grant.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import { checkedUser, isoOrNull, isoTime, maxSpanMs } from '../../operations/format.ts';
-import { changeGrant } from '../../operations/grant.ts';
 import { stateOf } from '../../operations/grant-answer.ts';
 import { removeGrant } from '../../operations/grant-end.ts';
-import { addGrant } from '../../operations/grant-add.ts';
+import { addGrant, replaceGrant } from '../../operations/grant-add.ts';
 import { getPlaceholder } from '../../operations/grant-placeholder.ts';
 import { refreshGrant } from '../../operations/grant-refresh.ts';
 import { createFingerprint } from '../../proxy/schemes/apply.ts';
 import { callOperation } from '../operation-route.ts';
 import type { ServiceParts } from '../parts.ts';
 import { type AnyRoute, type Given, originOf, route } from '../route.ts';
-import { name, text, time, timeOrNull } from '../../operations/members.ts';
+import { text, time, timeOrNull } from '../../operations/members.ts';
 
 /**
  * Routes of the tokens of users, with the shapes of Agents Gateway: its clients run with another base
@@ -22,33 +21,49 @@ import { name, text, time, timeOrNull } from '../../operations/members.ts';
  * `tokens:read` gets the value, and each read is recorded.
  */
 
-const tokenData = z.looseObject({
-  access_token: text.optional(),
-  refresh_token: text.optional(),
-  token_type: text.optional(),
-  expires_in: z.number().optional(),
-  scope: text.optional(),
-  client_id: text.optional(),
-  client_secret: text.optional(),
-  api_key: text.optional(),
-  jwt: text.optional(),
+const member = z.string().nullish();
+
+/** Members of each type of token. Others are dropped. */
+const tokenData = z.object({
+  access_token: member,
+  refresh_token: member,
+  token_type: member,
+  expires_in: z.int().min(0).max(maxSpanMs).nullish(),
+  scope: member,
+  client_id: member,
+  client_secret: member,
+  api_key: member,
+  api_secret: member,
+  organization_id: member,
+  project_id: member,
+  token: member,
+  jwt: member,
+  algorithm: member,
+  public_key: member,
+  issuer: member,
+  audience: member,
 });
 
+const tokenType = z
+  .string()
+  .toLowerCase()
+  .pipe(z.enum(['oauth2', 'api_key', 'jwt']));
+
+const key = { integration_key: z.string() };
+const facts = { ...key, provider: z.string(), token_type: z.string(), grant_id: z.uuid() };
+const message = z.string();
+
 const metadata = {
-  user_id: z.string(),
-  integration_key: z.string(),
-  grant_id: z.uuid(),
-  provider: z.string(),
-  token_type: z.string(),
-  scopes: z.array(z.string()),
-  state: z.string(),
+  ...facts,
+  scopes: z.array(z.string()).nullable(),
   expires_at: timeOrNull,
-  is_expired: z.boolean(),
-  created_at: time,
-  updated_at: time,
+  is_expired: z.boolean().describe('True from a minute before its end.'),
+  state: z.string(),
 };
 
-const tokenMetadata = z.strictObject(metadata).meta({ id: 'TokenMetadata' });
+const tokenMetadata = z
+  .strictObject({ ...metadata, created_at: time, updated_at: time })
+  .meta({ id: 'TokenMetadata' });
 
 const token = z
   .strictObject({
@@ -62,33 +77,37 @@ const token = z
   })
   .meta({ id: 'Token' });
 
-async function metadataOf(grant: Grant, { store, now }: Pick<ServiceParts, 'store' | 'now'>) {
-  const policy = await store.grantPolicies.get(grant.id);
+async function metadataOf(grant: Grant, parts: ServiceParts) {
+  const policy = await parts.store.grantPolicies.get(grant.id);
   // A token ends no later than its grant.
   const end = Math.min(grant.expiresAt ?? Infinity, policy?.expiresAt ?? Infinity);
   return {
-    user_id: grant.user,
     integration_key: grant.name,
-    grant_id: grant.id,
     provider: grant.provider,
     token_type: grant.type,
-    scopes: grant.scopes,
-    state: stateOf(grant, policy, now()),
+    scopes: grant.scopes.length === 0 ? null : grant.scopes,
     expires_at: isoOrNull(end === Infinity ? null : end),
-    is_expired: end <= now(),
-    created_at: isoTime(grant.createdAt),
-    updated_at: isoTime(grant.updatedAt),
+    is_expired: endsBy(end, parts),
+    grant_id: grant.id,
+    state: stateOf(grant, policy, parts.now()),
   };
 }
 
-/** @throws SidekeyError `not_found` */
-async function find(
+/** Returns the token of a key, as written or in lower case, as which tokens are stored; null: none. */
+async function tokenOf(
   { params }: Pick<Given<never, never>, 'params'>,
   { grants }: Pick<ServiceParts, 'grants'>,
-): Promise<Grant> {
-  const found = await grants.named({ name: params['integration_key'] ?? '', user: owner({ params }) });
+): Promise<Grant | null> {
+  const user = owner({ params });
+  const { integration_key: name = '' } = params;
+  return (await grants.named({ name, user })) ?? grants.named({ name: name.trim().toLowerCase(), user });
+}
+
+/** @throws SidekeyError `not_found` */
+async function find(given: Pick<Given<never, never>, 'params'>, parts: ServiceParts): Promise<Grant> {
+  const found = await tokenOf(given, parts);
   if (found !== null) return found;
-  throw new SidekeyError('not_found', 'The user has no token of that integration key.', {
+  throw new SidekeyError('not_found', `Token not found for integration ${given.params['integration_key']}`, {
     hint: 'GET /v2/users/{user}/tokens lists the keys',
   });
 }
@@ -98,16 +117,26 @@ const owner = ({ params }: Pick<Given<never, never>, 'params'>): string => check
 const every = { tag: 'Tokens', path: '/v2/users/{user}/tokens', owner } as const;
 const one = { tag: 'Tokens', path: '/v2/users/{user}/tokens/{integration_key}', owner } as const;
 
-/** Returns a token, after a refresh if it is due. */
-async function readToken(given: Given<unknown, unknown>, parts: ServiceParts, { id, revision }: Grant) {
-  const held = await parts.tokens.tokenFor(id, { signal: given.signal });
-  if (held.kind === 'refused') throw new SidekeyError(held.code, held.message, { hint: held.hint });
-  const { grant } = held;
-  return {
-    ...(await metadataOf(grant, parts)),
-    refreshed: grant.revision !== revision,
-    ...(await valueOf(given, parts, held)),
-  };
+/** Reports whether a token counts as expired: from a minute before its end. */
+function endsBy(end: number | null, { now }: Pick<ServiceParts, 'now'>): boolean {
+  return (end ?? Infinity) <= now() + 60_000;
+}
+
+const isKey = ({ type }: Pick<Grant, 'type'>): boolean => type === 'api_key' || type === 'jwt';
+
+/** Returns a token, after a refresh if it is due or ends within a minute. */
+async function openToken({ signal }: Given<unknown, unknown>, parts: ServiceParts, grant: Grant) {
+  const { tokens, grants } = parts;
+  const held = await tokens.tokenFor(grant.id, { signal });
+  if (held.kind === 'ready') {
+    const isDue = held.grant.refreshable && endsBy(held.grant.expiresAt, parts);
+    const next = isDue ? await tokens.forceRefresh(held, { signal }) : held;
+    return next.kind === 'ready' ? next : held;
+  }
+  // A key that has ended is shown as such: only the proxy refuses to send it.
+  const ended = held.code === 'grant_expired' && isKey(grant) ? await grants.read(grant.id) : null;
+  if (ended !== null) return ended;
+  throw new SidekeyError(held.code, held.message, { hint: held.hint });
 }
 
 /** Records the read and returns the value, if the caller may read it; else returns a placeholder. */
@@ -122,23 +151,30 @@ async function valueOf(
   }
   const { id, user, provider } = grant;
   const fingerprint = createFingerprint((secret) => parts.vault.mac('credential-fingerprint', secret));
+  const isOAuth = credential.type === 'oauth2';
+  const refreshToken = isOAuth && caller.scopes.has('tokens:refresh_token') ? credential.refreshToken : null;
+  const reason = refreshToken === null ? undefined : 'with the refresh token';
   const read = { event: 'token.read', grant: id, user, provider, credential: fingerprint(sealed) } as const;
-  await parts.audit.append({ ...read, ...originOf(caller) });
-  if (credential.type === 'oauth2') return { token_data: oauthData(credential, grant, parts.now()) };
-  if (credential.type === 'api_key' || credential.type === 'jwt')
-    return { token_data: { [credential.type]: credential.value } };
+  await parts.audit.append({ ...read, reason, ...originOf(caller) });
+  if (isOAuth) return { token_data: oauthData(credential, refreshToken, parts.now()) };
+  if (credential.type === 'api_key' || credential.type === 'jwt') {
+    const name = credential.type === 'jwt' ? 'token' : 'api_key';
+    return { token_data: { [name]: credential.value, ...credential.extra } };
+  }
   const { type: _type, ...values } = credential;
   return { token_data: values };
 }
 
-/** Omits the refresh token, because it alone renews the grant. */
-function oauthData({ accessToken, dpop }: OAuth2Credential, { scopes, expiresAt }: Grant, now: number) {
+/** Omits the client secret, which renews all tokens of the client. */
+function oauthData(credential: OAuth2Credential, refreshToken: string | null, now: number) {
+  const { accessToken, clientId, dpop, expiresAt, scope } = credential;
   return {
     access_token: accessToken,
     token_type: dpop === undefined ? 'Bearer' : 'DPoP',
-    scope: scopes.join(' '),
-    expires_at: isoOrNull(expiresAt),
-    ...(expiresAt === null ? {} : { expires_in: Math.max(0, Math.ceil((expiresAt - now) / 1_000)) }),
+    ...(refreshToken !== null && { refresh_token: refreshToken }),
+    ...(expiresAt !== null && { expires_in: Math.max(0, Math.ceil((expiresAt - now) / 1_000)) }),
+    ...(scope !== null && { scope }),
+    ...(clientId !== null && { client_id: clientId }),
   };
 }
 
@@ -147,41 +183,40 @@ export const tokenRoutes: readonly AnyRoute[] = [
     ...every,
     method: 'post',
     id: 'createToken',
-    summary: 'Store a token of a user.',
+    summary: 'Store a token of a user, or replace the one of its integration key.',
     scope: 'tokens:write',
     body: z.strictObject({
-      integration_key: name,
-      provider: name,
-      token_type: z.enum(['oauth2', 'api_key', 'jwt']),
+      integration_key: z.string(),
+      provider: z.string(),
+      token_type: tokenType,
       token_data: tokenData,
-      scopes: z.array(text).optional(),
-      expires_at: time.optional(),
+      scopes: z.array(text).nullish(),
+      expires_at: z.iso.datetime({ offset: true, local: true }).nullish().describe('Without a zone: UTC.'),
     }),
     status: 201,
-    result: tokenMetadata,
+    result: z.strictObject({ ...facts, message, created_at: time }).meta({ id: 'StoredToken' }),
     async handle({ params, body, caller }, parts) {
-      const { integration_key, provider, token_type, token_data, scopes, expires_at } = body;
-      if (expires_at !== undefined && Date.parse(expires_at) <= parts.now()) {
-        throw inputInvalid('expires_at is in the past.', 'leave it out for a token without an end');
+      const { integration_key, token_type: type, token_data, scopes, expires_at } = body;
+      const { expires_in: lifetime, token: jwt = token_data.jwt, ...data } = token_data;
+      const end = expires_at ? utcTime(expires_at) : lifetime ? parts.now() + lifetime * 1_000 : null;
+      const credential = { ...data, type, jwt, scopes, expires_at: isoOrNull(end) };
+      const { providers } = await parts.config();
+      const { name: provider } =
+        providers.get(body.provider) ?? providers.get(body.provider.toLowerCase()) ?? {};
+      if (provider === undefined) {
+        throw inputInvalid('provider: there is none of that name.', 'GET /v2/providers lists them');
       }
-      const isOAuth = token_type === 'oauth2';
-      // A key has no expiry of its own: the grant gets it.
-      const end = isOAuth || expires_at === undefined ? null : { expires: expires_at };
-      // Refused before the token is stored, which would have no end otherwise.
-      if (end !== null && Date.parse(end.expires) > parts.now() + maxSpanMs) {
-        const hint = 'name an earlier time, or leave it out for a token without an end';
-        throw inputInvalid('expires_at is more than ten years away.', hint);
-      }
-      const { scope = scopes?.join(' '), ...data } = token_data;
-      const secret = token_type === 'jwt' && data.jwt === undefined ? { jwt: data.access_token } : data;
-      const optional = { ...(scope === undefined ? {} : { scope }), ...(isOAuth ? { expires_at } : {}) };
-      const credential = { type: token_type, ...secret, ...optional };
+      const existing = await tokenOf({ params: { ...params, integration_key } }, parts);
+      const name = existing?.name ?? integration_key.trim().toLowerCase();
       // Clients of Agents Gateway do not expect this call to wait for a provider.
-      const input = { name: integration_key, provider, user: params['user'], credential, verify: false };
-      await callOperation(addGrant, input, caller, parts);
-      const created = await find({ params: { ...params, integration_key } }, parts);
-      if (end !== null) await callOperation(changeGrant, { grant: created.id, ...end }, caller, parts);
-      return metadataOf(created, parts);
+      const given = { credential, verify: false };
+      const input = { ...given, name, provider, user: params['user'], replace: true };
+      const { id, created_at } =
+        existing?.provider === provider
+          ? await callOperation(replaceGrant, { ...given, grant: existing.id }, caller, parts)
+          : await callOperation(addGrant, input, caller, parts);
+      const message = `Token stored successfully for ${name}`;
+      return { integration_key: name, provider, token_type: type, grant_id: id, message, created_at };
     },
   }),
   route({
@@ -190,11 +225,16 @@ export const tokenRoutes: readonly AnyRoute[] = [
     id: 'listTokens',
     summary: 'List the tokens of a user, without their values.',
     scope: 'grants:read',
-    result: tokenMetadata,
-    list: ({ grant_id }: z.output<typeof tokenMetadata>) => grant_id,
+    result: z.array(tokenMetadata),
     async handle({ params }, parts) {
       const ownGrants = (await parts.store.grants.find({ users: [owner({ params })] })).map(grantOf);
-      return Promise.all(ownGrants.map((grant) => metadataOf(grant, parts)));
+      return Promise.all(
+        ownGrants.map(async (grant) => ({
+          ...(await metadataOf(grant, parts)),
+          created_at: isoTime(grant.createdAt),
+          updated_at: isoTime(grant.updatedAt),
+        })),
+      );
     },
   }),
   route({
@@ -204,7 +244,15 @@ export const tokenRoutes: readonly AnyRoute[] = [
     summary: 'Show a token, refreshed first where it is due.',
     scope: 'grants:read',
     result: token,
-    handle: async (given, parts) => readToken(given, parts, await find(given, parts)),
+    async handle(given, parts) {
+      const before = await find(given, parts);
+      const opened = await openToken(given, parts, before);
+      return {
+        ...(await metadataOf(opened.grant, parts)),
+        refreshed: !isKey(before) && opened.grant.revision !== before.revision,
+        ...(await valueOf(given, parts, opened)),
+      };
+    },
   }),
   route({
     ...one,
@@ -214,11 +262,18 @@ export const tokenRoutes: readonly AnyRoute[] = [
     summary: 'Get a new token from the provider in any case.',
     scope: 'tokens:write',
     isRepeatable: true,
-    result: token,
+    result: z
+      .strictObject({ ...key, success: z.literal(true), message, refreshed_at: time })
+      .meta({ id: 'RefreshedToken' }),
     async handle(given, parts) {
-      const before = await find(given, parts);
-      await callOperation(refreshGrant, { grant: before.id, force: true }, given.caller, parts);
-      return readToken(given, parts, before);
+      const grant = await find(given, parts);
+      if (isKey(grant)) {
+        throw inputInvalid(`Token type ${grant.type} does not support refresh`, 'store a new one');
+      }
+      await callOperation(refreshGrant, { grant: grant.id, force: true }, given.caller, parts);
+      const message = 'Token refreshed successfully';
+      const refreshed_at = isoTime(parts.now());
+      return { integration_key: grant.name, success: true, message, refreshed_at };
     },
   }),
   route({
@@ -227,10 +282,16 @@ export const tokenRoutes: readonly AnyRoute[] = [
     id: 'deleteToken',
     summary: 'End a token, here and at the provider, and delete it.',
     scope: 'tokens:write',
-    status: 204,
+    result: z.strictObject({ ...key, message }).meta({ id: 'DeletedToken' }),
     async handle(given, parts) {
-      const { id } = await find(given, parts);
+      const { id, name } = await find(given, parts);
       await callOperation(removeGrant, { grant: id }, given.caller, parts);
+      return { integration_key: name, message: `Token for ${name} deleted successfully` };
     },
   }),
 ];
+
+/** Parses a time, which is UTC if it has no zone. @returns milliseconds since the epoch */
+function utcTime(written: string): number {
+  return Date.parse(/(?:Z|[+-]\d\d:?\d\d)$/.test(written) ? written : `${written}Z`);
+}

@@ -107,8 +107,10 @@ export function secretsOf(credential: Credential): readonly string[] {
       return credential.dpop === undefined ? [token] : [token, credential.dpop.key.d];
     }
     case 'api_key':
-    case 'jwt':
-      return [credential.value];
+    case 'jwt': {
+      const { api_secret: pair } = credential.extra ?? {};
+      return pair === undefined ? [credential.value] : [credential.value, asBytes(pair)];
+    }
     case 'basic': {
       const { username, password } = credential;
       const [, value] = basicField(username, password);

@@ -64,6 +64,13 @@ describe('a credential that belongs to a lease', () => {
     expect(seen).toHaveLength(1);
   });
 
+  test('is refused with a policy, which would have no effect', async () => {
+    const { lease, store } = await setup();
+    const credential = { api_key: 'key-of-the-session-4567', policy: { expires: '1h' } };
+    expect((await lease({ provider: 'acme', credential })).body.detail).toContain('has metadata or a policy');
+    expect(await allGrants(store)).toHaveLength(1);
+  });
+
   test('is deleted when the lease is revoked', async () => {
     const { call, made, ask, store, sidekey } = await setup();
     await call(`POST /v2/leases/${made.body.id}/revoke`, { body: {} });

@@ -227,10 +227,12 @@ describe('the routes of the API', { timeout: 120_000 }, () => {
       token_data: { api_key: 'ghp_0123456789abcdef0123456789abcdef0123' },
       scopes: ['repo'],
     });
-    expect((await ok('GET /v2/users/alice/tokens')).data[0].integration_key).toBe('gh');
+    expect((await ok('GET /v2/users/alice/tokens'))[0].integration_key).toBe('gh');
     expect((await ok('GET /v2/users/alice/tokens/gh')).placeholder).toMatch(/^ghp_sidekey/);
-    expect((await ok('POST /v2/users/default/tokens/acme/refresh')).refreshed).toBe(true);
-    expect((await call('DELETE /v2/users/alice/tokens/gh')).status).toBe(204);
+    expect((await ok('POST /v2/users/default/tokens/acme/refresh')).success).toBe(true);
+    const next = { credential: 'ghp_next56789abcdef0123456789abcdef0123', verify: false };
+    expect((await ok('PUT /v2/grants/gh/credential?user=alice', next)).replaced).toBe(true);
+    expect((await ok('DELETE /v2/users/alice/tokens/gh')).message).toContain('deleted');
     expect((await ok('POST /v2/grants/acme/revoke', { local: true })).state_reason).toBe(
       'revoked by the API',
     );

@@ -26,7 +26,49 @@ describe('grant import', () => {
     ]);
   });
 
+  test('gives each grant the metadata and the policy of its entry', async () => {
+    const at = await home();
+    const input = JSON.stringify([
+      {
+        name: 'slack',
+        type: 'oauth2',
+        value: { access_token: 'a', refresh_token: 'r', client_id: 'c', scope: 'chat:write,users:read' },
+        metadata: { team: 'core' },
+        policy: { expires: '30d', max_ttl: '60d', max_lease_ttl: '8h', labels: ['prod'] },
+      },
+      { name: 'github', type: 'api_key', value: 'key-2', metadata: null },
+    ]);
+    const ran = await at.run(['grant', 'import', '--no-verify', '--json'], { input });
+    expect(ran.exit, ran.stderr).toBe(0);
+    const shown = await at.json(['grant', 'show', 'slack']);
+    expect(shown).toMatchObject({
+      scopes: ['chat:write', 'users:read'],
+      settings: {
+        expires_at: expect.any(String) as string,
+        max_ttl: 60 * 86_400,
+        max_lease_ttl: 8 * 3_600,
+        labels: ['prod'],
+        metadata: { team: 'core' },
+      },
+    });
+    expect(await at.json(['grant', 'show', 'github'])).toMatchObject({ settings: { metadata: {} } });
+  });
+
   test.each([
+    [
+      [...many, { name: 'slack', value: 'x', policy: { agents: ['ci'] } }],
+      'Entry 3 (slack): "policy" of the credential: Unrecognized key: "agents".',
+    ],
+    [
+      [...many, { name: 'slack', value: 'x', policy: { expires: '30d', max_ttl: '1d' } }],
+      'The expiry is later than the maximum of 1d from now.',
+    ],
+    [[...many, { name: 'slack', value: 'x', metadata: { a: 7 } }], '"metadata.a" of the credential: '],
+    [[...many, { name: 'slack', value: 'x', policy: ['30d'] }], '"policy" of the credential: '],
+    [
+      [...many, { name: 'slack', value: 'x', policy: { expires: '2020-01-01' } }],
+      '--expires is not a time in the future.',
+    ],
     [[...many, { name: 'slack', acces_token: 'x' }], 'Entry 3 (slack): The field "acces_token" is not known'],
     [[...many, { name: 'nosuch', value: 'x' }], 'Entry 3 (nosuch): '],
     [[...many, { value: 'x' }], 'Entry 3: The provider of the credential is missing.'],

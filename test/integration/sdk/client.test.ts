@@ -64,7 +64,8 @@ describe('the client', () => {
       token_data: { api_key: 'ghp_0123456789abcdef0123456789abcdef0123' },
     });
     expect(created.integration_key).toBe('gh');
-    expect(await client.deleteToken({ user: 'alice', integration_key: 'gh' })).toBeUndefined();
+    expect(await client.listTokens({ user: 'alice' })).toMatchObject([{ integration_key: 'gh' }]);
+    await client.deleteToken({ user: 'alice', integration_key: 'gh' });
     await expect(client.getToken({ user: 'alice', integration_key: 'gh' })).rejects.toMatchObject({
       code: 'not_found',
       status: 404,

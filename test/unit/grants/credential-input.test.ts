@@ -112,6 +112,17 @@ describe('an oauth2 credential', () => {
   });
 
   test.each([
+    [{ scope: 'repo,read:org' }, ['repo', 'read:org'], 'repo read:org'],
+    [{ scopes: 'repo, read:org gist' }, ['repo', 'read:org', 'gist'], 'repo read:org gist'],
+    [{ scopes: ['a,b'] }, ['a,b'], 'a,b'],
+    [{ scope: 'https://acme.test/auth/mail', scopes: ['mail'] }, ['mail'], 'https://acme.test/auth/mail'],
+    [{ scope: ' , ' }, [], null],
+  ])('is read with the scopes %j', (fields, scopes, scope) => {
+    const credential = { ...empty, accessToken: 'a', scope };
+    expect(read({ access_token: 'a', ...fields })).toEqual({ credential, scopes });
+  });
+
+  test.each([
     ['no token', { type: 'oauth2', client_id: 'c' }, 'needs "access_token", "refresh_token" or both'],
     ['another token type', { access_token: 'a', token_type: 'mac' }, '"token_type" must be "Bearer"'],
     ['an expiry in another unit', { access_token: 'a', expires_at: 1_700 }, 'more than 2 years behind'],
@@ -129,6 +140,7 @@ describe('an oauth2 credential', () => {
     ],
     ['a day that does not exist', { access_token: 'a', expires_at: '2027-02-30T00:00:00Z' }, 'is not a time'],
     ['an invalid expiry', { access_token: 'a', expires_at: true }, 'must be a number or a string'],
+    ['an expiry long past as a number', { access_token: 'a', expires_at: 1e9 }, 'more than 2 years behind'],
     ['an invalid lifetime', { access_token: 'a', expires_in: 'soon' }, '"expires_in" is not a number'],
     [
       'an http endpoint',
@@ -175,6 +187,28 @@ describe('a credential of another type', () => {
     [
       { type: 'jwt', value: 'opaque' },
       { type: 'jwt', value: 'opaque', expiresAt: null },
+    ],
+    [
+      { type: 'api_key', value: { api_key: 'k', organization_id: 'o' }, expires_at: '2019-12-31T23:59:59Z' },
+      {
+        type: 'api_key',
+        value: 'k',
+        expiresAt: Date.UTC(2019, 11, 31, 23, 59, 59),
+        extra: { organization_id: 'o' },
+      },
+    ],
+    [
+      { api_key: 'k', api_secret: 's\nt', expires_in: 60 },
+      { type: 'api_key', value: 'k', expiresAt: now + 60_000, extra: { api_secret: 's\nt' } },
+    ],
+    [
+      { type: 'jwt', value: jwt({ exp: now / 1000 + 60 }), expires_in: 5, issuer: 'i', audience: 'a' },
+      {
+        type: 'jwt',
+        value: jwt({ exp: now / 1000 + 60 }),
+        expiresAt: now + 5_000,
+        extra: { issuer: 'i', audience: 'a' },
+      },
     ],
     [
       { username: 'u', password: ' ü:p ' },
@@ -252,6 +286,11 @@ describe('a credential of another type', () => {
     [{ type: 'password', value: 'k' }, '"type" must be one of oauth2, api_key, jwt, basic, headers, aws'],
     [{ type: 7, value: 'k' }, '"type" must be one of'],
     [{ type: 'api_key', value: 'k', username: 'u' }, '"username" does not belong to the type api_key'],
+    [{ type: 'api_key', value: 'k', issuer: 'i' }, '"issuer" does not belong to the type api_key'],
+    [{ type: 'api_key', value: 'k', api_secret: 's\u0000' }, '"api_secret" holds a control character'],
+    [{ type: 'jwt', value: 'k', audience: ['a'] }, '"audience" must be a string'],
+    [{ api_key: 'a', value: { api_key: 'b' } }, '"api_key" and "api_key" are the same field'],
+    [{ type: 'api_key', value: { value: { value: 'k' } } }, '"value" must be a string'],
     [{ username: 'u', access_token: 'a' }, '"username" does not belong to the type oauth2'],
     [{ username: 'u:v', password: 'p' }, '"username" holds a colon'],
     [{ username: 'u' }, 'the field "password" is missing'],
@@ -331,6 +370,8 @@ describe('input that is not a credential', () => {
     '{"headers": {"X": "SECRET\\r\\n"}}',
     '{"username": "SECRET:SECRET", "password": "SECRET"}',
     '{"value": "SECRET" "SECRET"}',
+    '{"value": {"SECRETSECRETSECRETSECRETSECRET": 1}}',
+    '{"value": "k", "api_secret": "SECRET\\u0000"}',
   ])('is refused without its text in the message: %s', (input) => {
     const error = problem(input);
     expect(`${error.message} ${hintText(error.hint)} ${String(error.cause)}`).not.toContain('SECRET');

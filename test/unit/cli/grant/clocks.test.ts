@@ -3,7 +3,7 @@ import { dateTime, lastUse } from '../../../../src/operations/format.ts';
 import { clockRows } from '../../../../src/cli/grant/format.ts';
 import { clockAnswer, type Clocks, clocksOf, failureOf } from '../../../../src/operations/grant-clocks.ts';
 import { plainDialect } from '../../../../src/config/provider-dialect.ts';
-import type { Credential, OAuth2Credential } from '../../../../src/domain/credential.ts';
+import { type Credential, endOf, type OAuth2Credential } from '../../../../src/domain/credential.ts';
 import type { Grant } from '../../../../src/domain/grant.ts';
 import type { Dialect } from '../../../../src/domain/provider.ts';
 import { grantOf } from '../../../../src/store/grants.ts';
@@ -46,7 +46,7 @@ function at({ grant, credential, other, activity, dialect }: Case = {}) {
       grantRecord({
         createdAt: now - 10 * day,
         updatedAt: now - 6 * minute,
-        expiresAt: held.type === 'oauth2' || held.type === 'jwt' ? held.expiresAt : null,
+        expiresAt: endOf(held),
         refreshable: held.type === 'oauth2' && held.refreshToken !== null,
         ...grant,
       }),

@@ -7,6 +7,8 @@ const base64 = (text: string) => Buffer.from(text).toString('base64');
 describe('the secrets of a credential', () => {
   it('are the token', () => {
     expect(secretsOf({ type: 'api_key', value: 'the-key' })).toEqual(['the-key']);
+    const extra = { api_secret: 'its-sécret', organization_id: 'org-123' };
+    expect(secretsOf({ type: 'api_key', value: 'the-key', extra })).toEqual(['the-key', 'its-s\xc3\xa9cret']);
   });
 
   it('are the password and the Basic form, without the user name', () => {
