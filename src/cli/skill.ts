@@ -1,16 +1,18 @@
 import { hash } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { existsSync, realpathSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, sep } from 'node:path';
 import { door, packageRoot, packageText } from '../lib/package-files.ts';
 import { asTyped, commandName } from '../lib/command-name.ts';
 import { displayName } from '../config/problem.ts';
 import { orMeant, shellWord } from '../lib/text.ts';
 import { exitCode } from '../lib/failures.ts';
+import { findProvider } from '../operations/lookup.ts';
 import { inputInvalid, isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
-import { makeFolder } from '../lib/os.ts';
+import { makeFolder, replaceFile } from '../lib/os.ts';
 import type { Context } from './context.ts';
+import { table } from './display.ts';
 
 export interface InstallOptions {
   readonly for?: readonly string[];
@@ -23,11 +25,17 @@ export interface InstallOptions {
 /**
  * `sidekey skill install`: exit code 1 if a file was skipped because a user wrote or changed it.
  *
- * @throws SidekeyError `input_invalid`, `file_unwritable`
+ * @param service provider of the skill; undefined: the skill of Sidekey
+ * @throws SidekeyError `input_invalid`, `provider_unknown`, `config_invalid`, `file_unwritable`
  */
-export async function installSkill(context: Context, options: InstallOptions): Promise<number | void> {
+export async function installSkill(
+  context: Context,
+  service: string | undefined,
+  options: InstallOptions,
+): Promise<number | void> {
   const { output, env } = context;
-  const text = ownSkill();
+  const name = service === undefined ? 'sidekey' : `sidekey-${service}`;
+  const text = service === undefined ? ownSkill() : await skillOf(context, service, options.project !== true);
   if (options.print === true) {
     output.result({ skill: text }, text);
     return;
@@ -40,11 +48,14 @@ export async function installSkill(context: Context, options: InstallOptions): P
   const found = options.for?.map(readAgent) ?? agentsAt(scope, base);
   // Most agents read this folder.
   const agents = found.length > 0 ? found : (['agents'] as const);
-  const files = [...new Set(agents.map((agent) => skillFile(agent, scope, base)))];
+  const files = [...new Set(agents.map((agent) => skillFile(agent, scope, base, name)))];
   const done = [];
   for (const file of files) {
-    const what = await place(file, text, options.force === true);
-    done.push({ file, agents: agents.filter((agent) => skillFile(agent, scope, base) === file), what });
+    const what = await place(file, text, {
+      force: options.force === true,
+      project: options.project === true ? base : null,
+    });
+    done.push({ file, agents: agents.filter((agent) => skillFile(agent, scope, base, name) === file), what });
   }
   output.result(
     done,
@@ -58,13 +69,28 @@ export async function installSkill(context: Context, options: InstallOptions): P
     );
   }
   if (!done.some(({ what }) => what === 'kept')) return;
-  output.say('You or another program changed that file.\n  → sidekey skill install --force   replaces it');
+  output.say(
+    `You or another program changed that file.\n  → sidekey skill install ${service === undefined ? '' : `${service} `}--force   replaces it`,
+  );
   return exitCode.failure;
+}
+
+/** `sidekey skill list`: the services with a skill. */
+export async function listSkills({ output, readConfig }: Context): Promise<void> {
+  const { providers } = await readConfig();
+  const found = providers.names
+    .flatMap((name) => providers.get(name) ?? [])
+    .filter(({ operations }) => operations.length > 0)
+    .map(({ name, title, operations }) => ({ name, title, requests: operations.length }));
+  const rows = found.map(({ name, title, requests }) => [name, title, String(requests)]);
+  output.result(found, () => table(output.display, ['NAME', 'TITLE', 'REQUESTS'], rows));
 }
 
 /** Returns the files that `skill install` would write for a user's agents, except those of a person. */
 export async function missingSkills(home: string): Promise<readonly string[]> {
-  const files = [...new Set(agentsAt('user', home).map((agent) => skillFile(agent, 'user', home)))];
+  const files = [
+    ...new Set(agentsAt('user', home).map((agent) => skillFile(agent, 'user', home, 'sidekey'))),
+  ];
   const texts = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')));
   return files.filter((_file, index) => {
     const text = texts[index] ?? '';
@@ -72,11 +98,34 @@ export async function missingSkills(home: string): Promise<readonly string[]> {
   });
 }
 
-/** The installed text, with the command of this installation. */
-function ownSkill(): string {
+/** Renders the skill of a service. @param withRules adds the rules of this machine */
+async function skillOf({ readConfig }: Context, service: string, withRules: boolean): Promise<string> {
+  const { domains, providers } = await readConfig();
+  const provider = findProvider(providers, service);
+  const open = provider.settings.find(({ value }) => value === null);
+  if (open !== undefined) {
+    const sentence = `${provider.title} has no value for the setting ${open.name}.`;
+    const hint = `providers: { ${service}: { settings: { ${open.name}: ${open.example} } } } in the config file`;
+    throw inputInvalid(sentence, hint);
+  }
+  if (provider.operations.length === 0)
+    throw inputInvalid(
+      `There is no skill for ${provider.title}.`,
+      'sidekey skill list shows those there are',
+    );
+  const { serviceSkill } = await import('./service-skill.ts');
+  return installed(serviceSkill(provider, withRules ? domains : null));
+}
+
+/** Returns a skill with the command of this installation, and with its digest. */
+function installed(skill: string): string {
   // An agent works in any folder, where npx may not find Sidekey.
   const command = commandName() === 'sidekey' ? 'sidekey' : `node ${shellWord(door)}`;
-  return markedSkill(asTyped(shippedSkill(), command));
+  return markedSkill(asTyped(skill, command));
+}
+
+function ownSkill(): string {
+  return installed(packageText(join(packageRoot, 'skills', 'sidekey', 'SKILL.md')));
 }
 
 type Placed = 'written' | 'updated' | 'same' | 'kept';
@@ -88,7 +137,12 @@ const said: Readonly<Record<Placed, string>> = {
   kept: 'Not changed:',
 };
 
-async function place(file: string, text: string, force: boolean): Promise<Placed> {
+/** @param project folder that the file must be in; null: only the folder of its skills */
+async function place(
+  file: string,
+  text: string,
+  { force, project }: { readonly force: boolean; readonly project: string | null },
+): Promise<Placed> {
   try {
     const before = await readFile(file, 'utf8').catch((error: unknown) => {
       if (isSystemError(error, 'ENOENT')) return null;
@@ -96,10 +150,17 @@ async function place(file: string, text: string, force: boolean): Promise<Placed
     });
     if (before === text) return 'same';
     if (before !== null && !force && !isUnchanged(before)) return 'kept';
-    makeFolder(dirname(file));
-    await writeFile(file, text);
+    const folder = dirname(file);
+    makeFolder(folder);
+    // A repository may contain a link to any folder of the user.
+    if (!realpathSync(folder).startsWith(realpathSync(project ?? dirname(folder)) + sep))
+      throw new SidekeyError('file_unwritable', `${folder} is a link to another folder.`, {
+        hint: 'remove the link',
+      });
+    await replaceFile(file, text, 0o644);
     return before === null ? 'written' : 'updated';
   } catch (cause) {
+    if (cause instanceof SidekeyError) throw cause;
     throw new SidekeyError('file_unwritable', `${file} cannot be written (${systemCode(cause)}).`, {
       hint: 'sidekey skill install --print',
       cause,
@@ -119,10 +180,6 @@ function readAgent(text: string): AgentKind {
   throw new SidekeyError('input_invalid', `--for names an unknown agent${orMeant(text, skillAgents)}`, {
     hint: `--for ${skillAgents.join(' | ')}; for any other: sidekey skill install --print > FILE`,
   });
-}
-
-function shippedSkill(): string {
-  return packageText(join(packageRoot, 'skills', 'sidekey', 'SKILL.md'));
 }
 
 /** Line of the front matter with the digest, which identifies an unchanged installed file. */
@@ -207,7 +264,7 @@ function isAgentKind(text: string): text is AgentKind {
 
 type SkillScope = 'project' | 'user';
 
-/** Returns the skill file of an agent, below the folder of the project or the home of the user. */
-function skillFile(agent: AgentKind, scope: SkillScope, base: string): string {
-  return join(base, places[agent][scope], 'sidekey', 'SKILL.md');
+/** Returns the file of a skill for an agent, below the folder of the project or the home of the user. */
+function skillFile(agent: AgentKind, scope: SkillScope, base: string, skill: string): string {
+  return join(base, places[agent][scope], skill, 'SKILL.md');
 }

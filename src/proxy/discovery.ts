@@ -286,7 +286,7 @@ function reachJsonTime(at: number | null): string | null {
 
 /** Renders the reach of a caller as text, most often for a language model. */
 
-const outcomes: Readonly<Record<RuleOutcome, string>> = {
+export const outcomes: Readonly<Record<RuleOutcome, string>> = {
   allow: 'allowed',
   deny: 'refused (rule_denied)',
   approve: 'waits until a person has said yes; let the request wait',
