@@ -1,8 +1,8 @@
 import { hash } from 'node:crypto';
-import { existsSync, realpathSync } from 'node:fs';
+import { existsSync, lstatSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { dirname, join, sep } from 'node:path';
+import { dirname, join } from 'node:path';
 import { door, packageRoot, packageText } from '../lib/package-files.ts';
 import { asTyped, commandName } from '../lib/command-name.ts';
 import { displayName } from '../config/problem.ts';
@@ -12,7 +12,6 @@ import { findProvider } from '../operations/lookup.ts';
 import { inputInvalid, isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { makeFolder, replaceFile } from '../lib/os.ts';
 import type { Context } from './context.ts';
-import { table } from './display.ts';
 
 export interface InstallOptions {
   readonly for?: readonly string[];
@@ -51,10 +50,7 @@ export async function installSkill(
   const files = [...new Set(agents.map((agent) => skillFile(agent, scope, base, name)))];
   const done = [];
   for (const file of files) {
-    const what = await place(file, text, {
-      force: options.force === true,
-      project: options.project === true ? base : null,
-    });
+    const what = await place(file, text, options.force === true);
     done.push({ file, agents: agents.filter((agent) => skillFile(agent, scope, base, name) === file), what });
   }
   output.result(
@@ -75,22 +71,16 @@ export async function installSkill(
   return exitCode.failure;
 }
 
-/** `sidekey skill list`: the services with a skill. */
+/** `sidekey skill list`: the services that `skill install` takes. */
 export async function listSkills({ output, readConfig }: Context): Promise<void> {
   const { providers } = await readConfig();
-  const found = providers.names
-    .flatMap((name) => providers.get(name) ?? [])
-    .filter(({ operations }) => operations.length > 0)
-    .map(({ name, title, operations }) => ({ name, title, requests: operations.length }));
-  const rows = found.map(({ name, title, requests }) => [name, title, String(requests)]);
-  output.result(found, () => table(output.display, ['NAME', 'TITLE', 'REQUESTS'], rows));
+  const names = providers.names.filter((name) => providers.get(name)?.operations.length !== 0);
+  output.result(names, names.join('\n'));
 }
 
 /** Returns the files that `skill install` would write for a user's agents, except those of a person. */
 export async function missingSkills(home: string): Promise<readonly string[]> {
-  const files = [
-    ...new Set(agentsAt('user', home).map((agent) => skillFile(agent, 'user', home, 'sidekey'))),
-  ];
+  const files = [...new Set(agentsAt('user', home).map((agent) => skillFile(agent, 'user', home)))];
   const texts = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')));
   return files.filter((_file, index) => {
     const text = texts[index] ?? '';
@@ -103,16 +93,11 @@ async function skillOf({ readConfig }: Context, service: string, withRules: bool
   const { domains, providers } = await readConfig();
   const provider = findProvider(providers, service);
   const open = provider.settings.find(({ value }) => value === null);
-  if (open !== undefined) {
-    const sentence = `${provider.title} has no value for the setting ${open.name}.`;
-    const hint = `providers: { ${service}: { settings: { ${open.name}: ${open.example} } } } in the config file`;
-    throw inputInvalid(sentence, hint);
+  if (open !== undefined || provider.operations.length === 0) {
+    const lack = open === undefined ? 'operations' : `settings.${open.name}`;
+    const hint = `write ${lack} under providers.${service} in the config file; sidekey skill list shows the others`;
+    throw inputInvalid(`The provider ${service} has no ${lack}, so there is no skill for it.`, hint);
   }
-  if (provider.operations.length === 0)
-    throw inputInvalid(
-      `There is no skill for ${provider.title}.`,
-      'sidekey skill list shows those there are',
-    );
   const { serviceSkill } = await import('./service-skill.ts');
   return installed(serviceSkill(provider, withRules ? domains : null));
 }
@@ -137,12 +122,7 @@ const said: Readonly<Record<Placed, string>> = {
   kept: 'Not changed:',
 };
 
-/** @param project folder that the file must be in; null: only the folder of its skills */
-async function place(
-  file: string,
-  text: string,
-  { force, project }: { readonly force: boolean; readonly project: string | null },
-): Promise<Placed> {
+async function place(file: string, text: string, force: boolean): Promise<Placed> {
   try {
     const before = await readFile(file, 'utf8').catch((error: unknown) => {
       if (isSystemError(error, 'ENOENT')) return null;
@@ -153,10 +133,8 @@ async function place(
     const folder = dirname(file);
     makeFolder(folder);
     // A repository may contain a link to any folder of the user.
-    if (!realpathSync(folder).startsWith(realpathSync(project ?? dirname(folder)) + sep))
-      throw new SidekeyError('file_unwritable', `${folder} is a link to another folder.`, {
-        hint: 'remove the link',
-      });
+    if (lstatSync(folder).isSymbolicLink())
+      throw new SidekeyError('file_unwritable', `${folder} is a link.`, { hint: 'remove the link' });
     await replaceFile(file, text, 0o644);
     return before === null ? 'written' : 'updated';
   } catch (cause) {
@@ -265,6 +243,6 @@ function isAgentKind(text: string): text is AgentKind {
 type SkillScope = 'project' | 'user';
 
 /** Returns the file of a skill for an agent, below the folder of the project or the home of the user. */
-function skillFile(agent: AgentKind, scope: SkillScope, base: string, skill: string): string {
+function skillFile(agent: AgentKind, scope: SkillScope, base: string, skill = 'sidekey'): string {
   return join(base, places[agent][scope], skill, 'SKILL.md');
 }
