@@ -3,10 +3,10 @@ import type { Operation, Provider } from '../domain/provider.ts';
 import { hintOf, hintText, remedy } from '../lib/hint.ts';
 import { packageRoot, packageText } from '../lib/package-files.ts';
 import { shellQuoted } from '../lib/text.ts';
-import { outcomes } from '../proxy/discovery.ts';
+import { ruleLines } from '../proxy/discovery.ts';
 import { parseAuthority } from '../proxy/policy/authority.ts';
 import { createDomainMap, type Domain } from '../proxy/policy/domain-map.ts';
-import { describeRule, evaluateRules } from '../proxy/policy/judge.ts';
+import { evaluateRules } from '../proxy/policy/judge.ts';
 import { plainRequest, rulesFor } from '../proxy/policy/rule.ts';
 
 /** Request of the API at a host, with the entry of the host. */
@@ -29,7 +29,7 @@ export function serviceSkill(provider: Provider, domains: readonly Domain[] | nu
   const first = calls.find(isAllowed) ?? calls[0]!;
   const writing = calls.find(({ method, example }) => method !== 'GET' && example !== undefined) ?? first;
   const tasks = calls.slice(0, 8).map(({ words }) => words);
-  const scope = flows.length === 0 ? undefined : calls.flatMap(({ scopes = [] }) => scopes).at(-1);
+  const scope = flows.length === 0 ? undefined : calls.flatMap(({ scopes = [] }) => scopes)[0];
   const about = `Calls ${title} (${[...places.keys()].join(', ')}) through the Sidekey proxy, which adds the credential.`;
   const parts: Readonly<Record<string, string>> = {
     name,
@@ -59,14 +59,12 @@ function lineOf({ words, method, host, path, example, scopes = [] }: Call): stri
 /** Returns a command with the names of the path in capitals. */
 function exampleOf({ words, method, host, path, example = '' }: Call, { probe }: Provider): string {
   const [query, body] = method === 'GET' ? [example, ''] : ['', example];
-  const url = `https://${host}${path}`.replaceAll(/\{\+?([^{}]+)\}/g, (_, name: string) =>
-    name.toUpperCase(),
+  const url = `https://${host}${path}`.replaceAll(/\{.*?\}/g, (slot) =>
+    slot.replaceAll(/[{+}]/g, '').toUpperCase(),
   );
-  const fields = [
-    // A field of another name may contain a key.
-    ...Object.entries(probe?.headers ?? {}).filter(([name]) => /version$/i.test(name)),
-    ...(/^[^{]/.test(body) ? [['Content-Type', 'application/x-www-form-urlencoded']] : []),
-  ];
+  // A field of another name may contain a key.
+  const fields = Object.entries(probe?.headers ?? {}).filter(([name]) => /version$/i.test(name));
+  if (/^[^{]/.test(body)) fields.push(['Content-Type', 'application/x-www-form-urlencoded']);
   const options = [
     ...(method === (body === '' ? 'GET' : 'POST') ? [] : ['-X', method]),
     ...fields.flatMap((field) => ['-H', shellQuoted(field.join(': '))]),
@@ -87,10 +85,7 @@ function rulesOf(host: string, domain: Domain | null, provider: string): string 
   if (domain?.action.kind !== 'grant')
     return `- \`${host}\`: no credential; ask for \`sidekey domain allow ${host} --grant ${provider}\``;
   const { rules } = domain;
-  if (rules === undefined || rules.mode === 'report') return `- \`${host}\`: every request is allowed`;
-  return [
-    `- \`${host}\`, for a caller without a token:`,
-    ...rulesFor(rules, plainRequest).map((rule) => `  - ${describeRule(rule)}: ${outcomes[rule.outcome]}`),
-    `  - anything else: ${outcomes[rules.default]}`,
-  ].join('\n');
+  if (rules === undefined) return `- \`${host}\`: everything is allowed`;
+  const lines = ruleLines({ ...rules, list: rulesFor(rules, plainRequest), readOnly: false });
+  return [`- \`${host}\`, for a caller without a token:`, ...lines].join('\n');
 }

@@ -286,7 +286,7 @@ function reachJsonTime(at: number | null): string | null {
 
 /** Renders the reach of a caller as text, most often for a language model. */
 
-export const outcomes: Readonly<Record<RuleOutcome, string>> = {
+const outcomes: Readonly<Record<RuleOutcome, string>> = {
   allow: 'allowed',
   deny: 'refused (rule_denied)',
   approve: 'waits until a person has said yes; let the request wait',
@@ -361,7 +361,8 @@ function problemLines({ code, sentence, hint }: Problem): string[] {
   ];
 }
 
-function ruleLines({ list, mode, readOnly, default: otherwise }: ReachedRules): string[] {
+/** Returns the rules of a host in words, one each line. */
+export function ruleLines({ list, mode, readOnly, default: otherwise }: ReachedRules): string[] {
   return [
     ...(mode === 'report' ? ['  everything is allowed; what these rules say is only recorded:'] : []),
     ...(readOnly ? ['  only reading is allowed:'] : []),
