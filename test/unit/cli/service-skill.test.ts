@@ -4,6 +4,7 @@ import { operationOf } from '../../../src/agents/approvals/operation.ts';
 import { serviceSkill } from '../../../src/cli/service-skill.ts';
 import { openCatalog } from '../../../src/config/catalog.ts';
 import { parseConfig } from '../../../src/config/load.ts';
+import { failures } from '../../../src/lib/failures.ts';
 import { parseAuthority } from '../../../src/proxy/policy/authority.ts';
 import { isPattern, matchesPattern, parsePattern } from '../../../src/proxy/policy/domain-map.ts';
 import { missingIn, readApi } from '../../../tools/operations.ts';
@@ -102,6 +103,13 @@ test.each(services)('every command in the skill of %s exists', async (name) => {
     const words = first === 'domain' ? [first, second] : [first];
     expect((await at.run([...words, '--help'])).stdout, command).toMatch(`Usage: sidekey ${words.join(' ')}`);
   }
+});
+
+test('the codes in the skill are codes of Sidekey', () => {
+  const skill = serviceSkill(config.providers.get('openai')!, null);
+  const codes = [...skill.matchAll(/`([a-z]+_[a-z_]+)`/g)].map(([, code]) => code);
+  expect(codes).toEqual(['approval_denied', 'approval_missing']);
+  expect(Object.keys(failures)).toEqual(expect.arrayContaining(codes));
 });
 
 const rules = `
