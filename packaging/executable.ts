@@ -28,7 +28,7 @@ const files = [
   'package.json',
   'config/*.{cjs,yaml,json}',
   'config/providers/*.yaml',
-  'skills/sidekey/SKILL.md',
+  'skills/**/*.md',
   'dist/connect/connect.js',
   'dist/pages/*',
   'man/*.1',

@@ -43,6 +43,19 @@ providers:
     client_auth: none
     scopes: [openid, read:tickets, write:tickets]
     audience: ["${hostname}:${port || '443'}"]
+    operations:
+      - { method: GET, path: /tickets, words: list tickets, scopes: [read:tickets], example: assignee=me }
+      - { method: GET, path: "/tickets/{id}", words: read a ticket, scopes: [read:tickets] }
+      - method: POST
+        path: /tickets
+        words: open a ticket
+        scopes: [write:tickets]
+        example: '{"title":"Broken chair","team":"facilities"}'
+      - method: PATCH
+        path: /tickets/{id}
+        words: change a ticket
+        scopes: [write:tickets]
+        example: '{"status":"solved"}'
 domains: {}
 `,
     { mode: 0o600 },

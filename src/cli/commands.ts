@@ -206,6 +206,9 @@ const runCommands: readonly CommandRow[] = [
       {
         name: 'install',
         summary: 'install the instructions where agents read them; never replaces a file that you wrote',
+        arguments: [
+          ['[service]', 'instructions for one service, such as github, with its requests and your rules'],
+        ],
         options: [
           [
             '--for <agent...>',
@@ -216,8 +219,14 @@ const runCommands: readonly CommandRow[] = [
           ['--force', 'also replace a file that is not from Sidekey, or was changed'],
           ['--print', 'print the page, and write nothing'],
         ],
-        examples: ['sidekey skill install --for claude --project'],
+        examples: ['sidekey skill install --for claude --project', 'sidekey skill install github'],
         load: async () => (await import('./skill.ts')).installSkill,
+      },
+      {
+        name: 'list',
+        summary: 'list the services that have instructions of their own',
+        examples: ['sidekey skill list'],
+        load: async () => (await import('./skill.ts')).listSkills,
       },
     ],
   },

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { existsSync, lstatSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { door, packageRoot, packageText } from '../lib/package-files.ts';
@@ -8,8 +8,9 @@ import { asTyped, commandName } from '../lib/command-name.ts';
 import { displayName } from '../config/problem.ts';
 import { orMeant, shellWord } from '../lib/text.ts';
 import { exitCode } from '../lib/failures.ts';
+import { findProvider } from '../operations/lookup.ts';
 import { inputInvalid, isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
-import { makeFolder } from '../lib/os.ts';
+import { makeFolder, replaceFile } from '../lib/os.ts';
 import type { Context } from './context.ts';
 
 export interface InstallOptions {
@@ -23,11 +24,17 @@ export interface InstallOptions {
 /**
  * `sidekey skill install`: exit code 1 if a file was skipped because a user wrote or changed it.
  *
- * @throws SidekeyError `input_invalid`, `file_unwritable`
+ * @param service provider of the skill; undefined: the skill of Sidekey
+ * @throws SidekeyError `input_invalid`, `provider_unknown`, `config_invalid`, `file_unwritable`
  */
-export async function installSkill(context: Context, options: InstallOptions): Promise<number | void> {
+export async function installSkill(
+  context: Context,
+  service: string | undefined,
+  options: InstallOptions,
+): Promise<number | void> {
   const { output, env } = context;
-  const text = ownSkill();
+  const name = service === undefined ? 'sidekey' : `sidekey-${service}`;
+  const text = service === undefined ? ownSkill() : await skillOf(context, service, options.project !== true);
   if (options.print === true) {
     output.result({ skill: text }, text);
     return;
@@ -40,11 +47,11 @@ export async function installSkill(context: Context, options: InstallOptions): P
   const found = options.for?.map(readAgent) ?? agentsAt(scope, base);
   // Most agents read this folder.
   const agents = found.length > 0 ? found : (['agents'] as const);
-  const files = [...new Set(agents.map((agent) => skillFile(agent, scope, base)))];
+  const files = [...new Set(agents.map((agent) => skillFile(agent, scope, base, name)))];
   const done = [];
   for (const file of files) {
     const what = await place(file, text, options.force === true);
-    done.push({ file, agents: agents.filter((agent) => skillFile(agent, scope, base) === file), what });
+    done.push({ file, agents: agents.filter((agent) => skillFile(agent, scope, base, name) === file), what });
   }
   output.result(
     done,
@@ -58,8 +65,17 @@ export async function installSkill(context: Context, options: InstallOptions): P
     );
   }
   if (!done.some(({ what }) => what === 'kept')) return;
-  output.say('You or another program changed that file.\n  → sidekey skill install --force   replaces it');
+  output.say(
+    `You or another program changed that file.\n  → sidekey skill install ${service === undefined ? '' : `${service} `}--force   replaces it`,
+  );
   return exitCode.failure;
+}
+
+/** `sidekey skill list`: the services that `skill install` takes. */
+export async function listSkills({ output, readConfig }: Context): Promise<void> {
+  const { providers } = await readConfig();
+  const names = providers.names.filter((name) => providers.get(name)?.operations.length !== 0);
+  output.result(names, names.join('\n'));
 }
 
 /** Returns the files that `skill install` would write for a user's agents, except those of a person. */
@@ -72,11 +88,29 @@ export async function missingSkills(home: string): Promise<readonly string[]> {
   });
 }
 
-/** The installed text, with the command of this installation. */
-function ownSkill(): string {
+/** Renders the skill of a service. @param withRules adds the rules of this machine */
+async function skillOf({ readConfig }: Context, service: string, withRules: boolean): Promise<string> {
+  const { domains, providers } = await readConfig();
+  const provider = findProvider(providers, service);
+  const open = provider.settings.find(({ value }) => value === null);
+  if (open !== undefined || provider.operations.length === 0) {
+    const lack = open === undefined ? 'operations' : `settings.${open.name}`;
+    const hint = `write ${lack} under providers.${service} in the config file; sidekey skill list shows the others`;
+    throw inputInvalid(`The provider ${service} has no ${lack}, so there is no skill for it.`, hint);
+  }
+  const { serviceSkill } = await import('./service-skill.ts');
+  return installed(serviceSkill(provider, withRules ? domains : null));
+}
+
+/** Returns a skill with the command of this installation, and with its digest. */
+function installed(skill: string): string {
   // An agent works in any folder, where npx may not find Sidekey.
   const command = commandName() === 'sidekey' ? 'sidekey' : `node ${shellWord(door)}`;
-  return markedSkill(asTyped(shippedSkill(), command));
+  return markedSkill(asTyped(skill, command));
+}
+
+function ownSkill(): string {
+  return installed(packageText(join(packageRoot, 'skills', 'sidekey', 'SKILL.md')));
 }
 
 type Placed = 'written' | 'updated' | 'same' | 'kept';
@@ -96,10 +130,15 @@ async function place(file: string, text: string, force: boolean): Promise<Placed
     });
     if (before === text) return 'same';
     if (before !== null && !force && !isUnchanged(before)) return 'kept';
-    makeFolder(dirname(file));
-    await writeFile(file, text);
+    const folder = dirname(file);
+    makeFolder(folder);
+    // A repository may contain a link to any folder of the user.
+    if (lstatSync(folder).isSymbolicLink())
+      throw new SidekeyError('file_unwritable', `${folder} is a link.`, { hint: 'remove the link' });
+    await replaceFile(file, text, 0o644);
     return before === null ? 'written' : 'updated';
   } catch (cause) {
+    if (cause instanceof SidekeyError) throw cause;
     throw new SidekeyError('file_unwritable', `${file} cannot be written (${systemCode(cause)}).`, {
       hint: 'sidekey skill install --print',
       cause,
@@ -119,10 +158,6 @@ function readAgent(text: string): AgentKind {
   throw new SidekeyError('input_invalid', `--for names an unknown agent${orMeant(text, skillAgents)}`, {
     hint: `--for ${skillAgents.join(' | ')}; for any other: sidekey skill install --print > FILE`,
   });
-}
-
-function shippedSkill(): string {
-  return packageText(join(packageRoot, 'skills', 'sidekey', 'SKILL.md'));
 }
 
 /** Line of the front matter with the digest, which identifies an unchanged installed file. */
@@ -207,7 +242,7 @@ function isAgentKind(text: string): text is AgentKind {
 
 type SkillScope = 'project' | 'user';
 
-/** Returns the skill file of an agent, below the folder of the project or the home of the user. */
-function skillFile(agent: AgentKind, scope: SkillScope, base: string): string {
-  return join(base, places[agent][scope], 'sidekey', 'SKILL.md');
+/** Returns the file of a skill for an agent, below the folder of the project or the home of the user. */
+function skillFile(agent: AgentKind, scope: SkillScope, base: string, skill = 'sidekey'): string {
+  return join(base, places[agent][scope], skill, 'SKILL.md');
 }

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { type Flow, type LoginClient, placeholderPlaces } from '../domain/provider.ts';
 import { text } from '../lib/text.ts';
 import { isLoopback } from '../proxy/policy/authority.ts';
-import { parsePathGlob } from '../proxy/policy/path.ts';
+import { parsePathTemplate } from '../proxy/policy/path.ts';
 import { isFieldName, isFieldValue, isReservedFieldName } from '../proxy/policy/text.ts';
 import { marks } from './marks.ts';
 import { dialectDefinition, dpopDefinition, injectDefinition, member } from './provider-dialect.ts';
@@ -324,14 +324,20 @@ const fields = {
         method: z.string().regex(/^[A-Z]+$/),
         host: hostName('The host, where the provider has several.').optional(),
         path: z.string().superRefine((value, context) => {
-          const glob = parsePathGlob(value);
+          const glob = parsePathTemplate(value);
           if ('problem' in glob) context.addIssue({ code: 'custom', message: glob.problem });
         }),
         words: plainText('The words after "asks to": send mail.'),
+        scopes: z.array(scope).optional().meta({ description: 'Scopes of which one is enough.' }),
+        example: plainText(
+          'An example of the query of a GET, otherwise of the body: JSON, or a form.',
+        ).optional(),
       }),
     )
     .optional()
-    .meta({ description: 'Requests in words, for people who are asked about them.' }),
+    .meta({
+      description: 'Requests in words, for people who are asked about them and for skills of agents.',
+    }),
   base_urls: z
     .record(z.string().regex(environmentName), z.string().regex(/^https:\/\/[^/?#@]+(\/[^?#]*)?$/))
     .register(marks, { mark: 'machine' })

@@ -111,15 +111,19 @@ export interface IdJag {
   readonly isPairwise: boolean;
 }
 
-/** Words for matching requests. */
-interface Operation {
+/** A request of the API. */
+export interface Operation {
   readonly method: string;
   /** Host of the operation; absent: any host of the provider. */
   readonly host?: string | undefined;
-  /** Glob of the path. */
+  /** Template of the path; see `parsePathTemplate`. */
   readonly path: string;
   /** End of a sentence: `send mail`. */
   readonly words: string;
+  /** Scopes of which one is enough; absent: the service has none, or the request needs none. */
+  readonly scopes?: readonly string[] | undefined;
+  /** Example of the query of a GET, otherwise of the body: JSON, or a form. */
+  readonly example?: string | undefined;
 }
 
 export type Flow =

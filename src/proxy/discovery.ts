@@ -361,7 +361,8 @@ function problemLines({ code, sentence, hint }: Problem): string[] {
   ];
 }
 
-function ruleLines({ list, mode, readOnly, default: otherwise }: ReachedRules): string[] {
+/** Returns the rules of a host in words, one each line. */
+export function ruleLines({ list, mode, readOnly, default: otherwise }: ReachedRules): string[] {
   return [
     ...(mode === 'report' ? ['  everything is allowed; what these rules say is only recorded:'] : []),
     ...(readOnly ? ['  only reading is allowed:'] : []),

@@ -287,7 +287,8 @@ const harmless = [
      token.parts.*.prefixes[].label token.prefixes[].prefix token.prefixes[].label token.inject.basic.username
      token.inject.basic.password token.inject.headers{} token.inject.headers.* client_registration.url
      client_registration.steps[] probe.url probe.headers{} probe.headers.* probe.json{} probe.json.* probe.ok_field
-     probe.account_fields[] operations[].method operations[].host operations[].path operations[].words logins[].program
+     probe.account_fields[] operations[].method operations[].host operations[].path operations[].words operations[].scopes[]
+     operations[].example logins[].program
      logins[].client_id logins[].access_token logins[].refresh_token logins[].answer_fields[] notes[] redirect_uri extends
      user_agent expired.field expired.header expired.value expired.value[] expired[].field expired[].header
      expired[].value expired[].value[] id_jag.audience id_jag.resource`,

@@ -1,5 +1,5 @@
 import type { Provider } from '../../domain/provider.ts';
-import { isUnread, matchesPath, parsePathGlob, type PathGlob, readPath } from '../../proxy/policy/path.ts';
+import { isUnread, matchesPath, parsePathTemplate, type PathGlob, readPath } from '../../proxy/policy/path.ts';
 
 const globs = new Map<string, PathGlob | null>();
 
@@ -27,7 +27,7 @@ export function operationOf(
 function matchesGlob(text: string, segments: readonly string[]): boolean {
   let glob = globs.get(text);
   if (glob === undefined) {
-    const parsed = parsePathGlob(text);
+    const parsed = parsePathTemplate(text);
     glob = 'problem' in parsed ? null : parsed;
     globs.set(text, glob);
   }

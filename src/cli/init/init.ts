@@ -83,7 +83,7 @@ export async function init(
   const agents = agentsAt('user', home);
   const files = await missingSkills(home);
   if (files.length > 0 && (await isWanted(`Install the instructions for ${agents.join(', ')}?`))) {
-    const install = async () => void (await installSkill(quiet(context), { user: true }));
+    const install = async () => void (await installSkill(quiet(context), undefined, { user: true }));
     done.skill = (await step(context, install)) === null;
   }
   const services = await import('../service/service.ts');

@@ -251,6 +251,14 @@ export function parsePathGlob(text: string): PathGlob | { readonly problem: stri
   };
 }
 
+/**
+ * Parses a path as the documentation of an API writes it (RFC 6570): `{name}` is `*`, and `{+name}` is `**`.
+ * Returns a problem as the end of a sentence.
+ */
+export function parsePathTemplate(text: string): ReturnType<typeof parsePathGlob> {
+  return parsePathGlob(text.replaceAll(/\{\+[^{}/]+\}/g, anyDepth).replaceAll(/\{[^{}/]+\}/g, '*'));
+}
+
 /** Maximum number of `**`. More are useless, and slow to compare. */
 const mostDepths = 4;
 
