@@ -105,6 +105,8 @@ function isThisMachine(host: string): boolean {
   return host === 'localhost' || host === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(host);
 }
 
+const json = { 'content-type': 'application/json' };
+
 type Input = Readonly<Record<string, unknown>>;
 
 /** Returns the method of an operation. Input members that are not in the path or the query form the body. */
@@ -131,7 +133,7 @@ function methodOf(id: keyof Operations, send: Send) {
     return {
       method: kind === 'LIST' || kind === 'STREAM' ? 'GET' : kind,
       path: `/v2${path}${query.length === 0 ? '' : `?${new URLSearchParams(query).toString()}`}`,
-      ...(isRead ? {} : { body: JSON.stringify(Object.fromEntries(rest)) }),
+      ...(isRead ? {} : { headers: json, body: JSON.stringify(Object.fromEntries(rest)) }),
     };
   };
   if (kind === 'LIST') {

@@ -1,5 +1,5 @@
 import { errorOf, SidekeyError } from './errors.ts';
-import type { Send } from './transport.ts';
+import type { ApiRequest, Send } from './transport.ts';
 
 /** Requests that Sidekey sends with the credential of a grant: `POST /v2/relay`. */
 
@@ -42,15 +42,16 @@ interface Answer {
 export async function relay(send: Send, outgoing: Outgoing): Promise<Response> {
   const { body: given, headers, signal, timeoutMs, redirect = 'follow', ...asked } = outgoing;
   const fields = new Headers(headers ?? {});
-  // A field that a page may not name, or that Sidekey would not decode, is not asked for.
+  for (const name of ofTheConnection) fields.delete(name);
+  // Every runtime decodes these.
   if (!fields.has('accept-encoding')) fields.set('accept-encoding', 'gzip, deflate');
-  const body = await encoded(given, fields);
+  const { body, type = {} } = encoded(given);
   const head = { ...asked, headers: [...fields], follow: redirect === 'follow' };
   const response = await send(
     {
       method: 'POST',
       path: '/v2/relay',
-      headers: { 'content-type': 'application/octet-stream', 'sidekey-relay': ascii(JSON.stringify(head)) },
+      headers: { ...type, 'sidekey-relay': ascii(JSON.stringify(head)) },
       body,
       isRepeatable: body === undefined && (asked.method === 'GET' || asked.method === 'HEAD'),
     },
@@ -58,6 +59,9 @@ export async function relay(send: Send, outgoing: Outgoing): Promise<Response> {
   );
   return upstreamResponse(response, asked.url);
 }
+
+/** Fields that belong to a connection, which `fetch` of a browser leaves out too. */
+const ofTheConnection = ['connection', 'content-length', 'host', 'transfer-encoding'];
 
 /** Returns `fetch` with the credential of a grant. A refusal by Sidekey is a response with `Sidekey-Error`. */
 export function fetchWith(send: Send, options: GrantOptions): typeof fetch {
@@ -93,26 +97,21 @@ function refusal({ status, code, message: detail, hint, retryAfter }: SidekeyErr
   return Response.json({ status, code, detail, hint }, { status, headers });
 }
 
-/** Returns what `fetch` sends, and sets the content type. @throws TypeError for a value that has no encoding */
-async function encoded(body: unknown, fields: Headers): Promise<RequestInit['body']> {
-  if (body === undefined || body === null) return undefined;
-  const setType = (type: string | null) => {
-    if (type !== null && !fields.has('content-type')) fields.set('content-type', type);
-  };
-  const isOfFetch = [Blob, FormData, URLSearchParams, ArrayBuffer].some((kind) => body instanceof kind);
-  if (typeof body === 'string' || ArrayBuffer.isView(body) || isOfFetch) {
-    const known = new Response(body as BodyInit);
-    setType(known.headers.get('content-type'));
-    // The boundary of a form is that of this encoding.
-    return body instanceof FormData ? known.blob() : (body as BodyInit);
-  }
-  if (body instanceof ReadableStream) return body;
-  if (typeof body === 'object' && Symbol.asyncIterator in body) return streamOf(body as AsyncIterable<Chunk>);
-  setType('application/json');
-  return JSON.stringify(body, plain);
+/**
+ * Returns what `fetch` sends, and the type if `fetch` does not know it.
+ *
+ * @throws TypeError for a value that has no encoding
+ */
+function encoded(given: RequestOptions['body']): Pick<ApiRequest, 'body'> & { readonly type?: object } {
+  if (given === undefined || given === null) return { body: undefined };
+  if (typeof given === 'string') return { body: given };
+  if (ArrayBuffer.isView(given)) return { body: given as Uint8Array };
+  const kinds = [ArrayBuffer, Blob, FormData, ReadableStream, URLSearchParams];
+  if (kinds.some((kind) => given instanceof kind)) return { body: given as Blob };
+  if (Symbol.asyncIterator in given) return { body: streamOf(given as AsyncIterable<Chunk>) };
+  return { body: JSON.stringify(given, plain), type: { 'content-type': 'application/json' } };
 }
 
-type BodyInit = NonNullable<RequestInit['body']>;
 type Chunk = Uint8Array | string;
 
 /** Returns a value of a body if JSON has it. @throws TypeError otherwise: JSON would lose a part of it */

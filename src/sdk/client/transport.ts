@@ -29,7 +29,6 @@ export interface ApiRequest {
   readonly method: string;
   /** Path and query. */
   readonly path: string;
-  /** Default: none. A text is JSON unless `headers` have another type. */
   readonly body?: RequestInit['body'];
   readonly headers?: Readonly<Record<string, string>>;
   /** True: repeated if its response was lost. Default: true for a GET and with an `Idempotency-Key`. */
@@ -63,7 +62,6 @@ export function createTransport({ baseUrl, apiKey, fetch, ...service }: Service)
     const isStream = body instanceof ReadableStream;
     const headers = {
       authorization: `Bearer ${apiKey}`,
-      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
       ...(key === undefined ? {} : { 'idempotency-key': key }),
       ...(ifMatch === undefined ? {} : { 'if-match': ifMatch }),
       ...request.headers,
