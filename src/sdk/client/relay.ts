@@ -34,8 +34,8 @@ interface Outgoing extends RequestOptions {
 interface Answer {
   readonly status: number;
   readonly headers: readonly (readonly [name: string, value: string])[];
-  /** Address after redirects. */
-  readonly url: string;
+  /** Address after redirects; absent: there was none. */
+  readonly url?: string;
 }
 
 /** Resolves with the response of the upstream. @throws SidekeyError of a refusal */
@@ -155,7 +155,7 @@ async function upstreamResponse(response: Response, asked: string): Promise<Resp
       code: 'unexpected_answer',
       status: response.status,
     });
-  const { status, headers, url } = JSON.parse(answer) as Answer;
+  const { status, headers, url = asked } = JSON.parse(answer) as Answer;
   // `fetch` has decoded the body, so its encoding and its length are no longer true.
   const isDecoded = headers.some(([name]) => name.toLowerCase() === 'content-encoding');
   const kept = headers.filter(([name]) => !isDecoded || !/^content-(?:encoding|length)$/i.test(name));
