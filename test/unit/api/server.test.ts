@@ -10,13 +10,16 @@ import { systemTimers } from '../../../src/lib/timers.ts';
 import { createVault } from '../../../src/store/vault/vault.ts';
 import { masterKey } from '../../../src/store/vault/key-source.ts';
 import { question } from '../../support/question.ts';
+import { manualTime } from '../lib/manual-time.ts';
 import { queueForTest, type QueueForTest } from '../agents/approvals/queue-for-test.ts';
 
 const known = async () => ({ body: null, account: null, named: [] });
 const proxyUrl = () => 'http://127.0.0.1:8177';
 const links = createApprovalLinks(createVault(masterKey(randomBytes(32))));
 
-async function serving(change: Partial<QueueForTest> = {}) {
+type ServerParts = Parameters<typeof createAdminServer>[0];
+
+async function serving(change: Partial<QueueForTest> = {}, parts: Partial<ServerParts> = {}) {
   const now = Date.now();
   const asked = question({ who: { grantId: 'g-1', agent: 'ci-bot' }, askedAt: now });
   const queue = { ...queueForTest(asked), ...change };
@@ -32,6 +35,7 @@ async function serving(change: Partial<QueueForTest> = {}) {
     log,
     timers: systemTimers,
     proxyUrl,
+    ...parts,
   });
   onTestFinished(() => server.close());
   const { host, port } = await server.listen('127.0.0.1', 0);
@@ -158,6 +162,28 @@ test('a client that disconnects while it sends the form does not answer, and doe
   await server.close();
   expect(queue.said).toEqual([]);
   expect(logged).toEqual([]);
+});
+
+test.each([
+  ['is cut off after 10 s', 'read', false],
+  ['has no time limit if the route streams it', 'streamed', true],
+])('a body that comes slowly %s', async (_result, event, isWhole) => {
+  const time = manualTime(0);
+  const arrived = Promise.withResolvers<void>();
+  const ended = Promise.withResolvers<boolean>();
+  const service: ServerParts['service'] = async (request, response) => {
+    request.emit(event);
+    request.on('error', () => {}).once('close', () => ended.resolve(request.complete));
+    request.once('data', () => arrived.resolve()).once('end', () => response.end('whole'));
+  };
+  const { host, port } = await serving({}, { service, timers: time.timers });
+  const socket = connect(port, host);
+  socket.write('POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\na');
+  await arrived.promise;
+  await time.advance(10_000);
+  socket.write('b');
+  expect(await ended.promise).toBe(isWhole);
+  expect((await text(socket)).includes('whole')).toBe(isWhole);
 });
 
 test('Upgrade is ignored and CONNECT is refused', async () => {
