@@ -32,10 +32,12 @@ const { version, license } = JSON.parse(await readFile('package.json', 'utf8'));
     external: /^node:/,
   });
   await client.write({ dir: folder, chunkFileNames: 'core.js', minify: true });
+  // No module of the package has its types.
+  await rm(join(folder, 'open-browser.d.ts'));
   for (const name of await readdir(folder)) {
     const file = join(folder, name);
-    // Indentation is a sixth of the types.
-    if (name.endsWith('.d.ts')) await writeFile(file, (await readFile(file, 'utf8')).replace(/^ +/gm, ''));
+    // Indentation and the ends of lines are a quarter of the types.
+    if (name.endsWith('.d.ts')) await writeFile(file, (await readFile(file, 'utf8')).replace(/^ +|;$/gm, ''));
   }
   await describe(folder, 'Client of Sidekey, with a fetch for the credentials of its grants', {
     '.': { types: './client.d.ts', default: './client.js' },

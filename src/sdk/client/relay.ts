@@ -88,13 +88,13 @@ export function fetchWith(send: Send, options: GrantOptions): typeof fetch {
   };
 }
 
-function refusal({ status, code, message: detail, hint, retryAfter }: SidekeyError): Response {
+/** Returns a response that libraries show: most read `message`, and JSON of this type only. */
+function refusal({ status, code, message, hint, retryAfter }: SidekeyError): Response {
   const headers = {
-    'content-type': 'application/problem+json',
     'sidekey-error': code,
     ...(retryAfter === null ? {} : { 'retry-after': String(retryAfter) }),
   };
-  return Response.json({ status, code, detail, hint }, { status, headers });
+  return Response.json({ status, code, message, detail: message, hint }, { status, headers });
 }
 
 /**

@@ -420,7 +420,7 @@ describe('a refusal', () => {
     await expect(thrown).rejects.toMatchObject({ name: 'RuleDeniedError', status: 403 });
     const returned = await fetch(upstream.url, { method: 'DELETE' });
     expect([returned.status, returned.headers.get('sidekey-error')]).toEqual([403, 'rule_denied']);
-    expect(returned.headers.get('content-type')).toBe('application/problem+json');
+    expect(returned.headers.get('content-type')).toBe('application/json');
     expect(await returned.json()).toMatchObject({
       status: 403,
       code: 'rule_denied',
