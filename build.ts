@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
-import { copyFile, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { copyFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { parseArgs, promisify } from 'node:util';
 import { rolldown } from 'rolldown';
 import { bundleProgram } from './tools/bundle.ts';
@@ -18,39 +18,48 @@ makeSdk();
 await rm(out, { recursive: true, force: true });
 await bundleProgram(out);
 {
-  // `sidekey/client`, for programs: its own modules alone, and their types.
-  await using client = await rolldown({
-    input: 'src/sdk/client/client.ts',
-    platform: 'neutral',
-    external: /^node:/,
-  });
-  await client.write({ dir: join(out, 'sdk', 'client'), chunkFileNames: '[name].js' });
-  const emitted = [
-    '--declaration',
-    '--emitDeclarationOnly',
-    '--noEmit',
-    'false',
-    '--outDir',
-    join(out, 'sdk'),
-  ];
+  const emitted = ['--declaration', '--emitDeclarationOnly', '--noEmit', 'false', '--outDir', out];
   const compiler = 'node_modules/typescript/bin/tsc';
   await promisify(execFile)(process.execPath, [compiler, '--project', 'src/sdk/tsconfig.json', ...emitted]);
 }
+const { version, license } = JSON.parse(await readFile('package.json', 'utf8'));
 {
-  // The package `@sidekey/connect`, for applications that bundle it.
-  const folder = join(out, 'connect');
-  await rename(join(out, 'sdk', 'connect', 'connect.d.ts'), join(folder, 'connect.d.ts'));
-  await rm(join(out, 'sdk', 'connect'), { recursive: true });
+  // The package `@sidekey/client`, for programs.
+  const folder = join(out, 'client');
+  await using client = await rolldown({
+    input: { client: 'src/sdk/client/client.ts', node: 'src/sdk/client/node.ts' },
+    platform: 'neutral',
+    external: /^node:/,
+  });
+  await client.write({ dir: folder, chunkFileNames: 'core.js', minify: true });
+  // No module of the package has its types.
+  await rm(join(folder, 'open-browser.d.ts'));
+  for (const name of await readdir(folder)) {
+    const file = join(folder, name);
+    // Indentation and the ends of lines are a quarter of the types.
+    if (name.endsWith('.d.ts')) await writeFile(file, (await readFile(file, 'utf8')).replace(/^ +|;$/gm, ''));
+  }
+  await describe(folder, 'Client of Sidekey, with a fetch for the credentials of its grants', {
+    '.': { types: './client.d.ts', default: './client.js' },
+    './node': { types: './node.d.ts', default: './node.js' },
+  });
+}
+// The package `@sidekey/connect`, for applications that bundle it.
+await describe(join(out, 'connect'), 'Opens a connect session of Sidekey in a popup', {
+  '.': { types: './connect.d.ts', default: './connect.js' },
+});
+
+/** Writes the description and the license of a package. */
+async function describe(folder: string, description: string, exports: object): Promise<void> {
   await copyFile('LICENSE', join(folder, 'LICENSE'));
-  const { version, license } = JSON.parse(await readFile('package.json', 'utf8'));
   const described = {
-    name: '@sidekey/connect',
+    name: `@sidekey/${basename(folder)}`,
     version,
-    description: 'Opens a connect session of Sidekey in a popup',
+    description,
     license,
     type: 'module',
     sideEffects: false,
-    exports: { '.': { types: './connect.d.ts', default: './connect.js' } },
+    exports,
     publishConfig: { access: 'public' },
   };
   await writeFile(join(folder, 'package.json'), `${JSON.stringify(described, null, 2)}\n`);

@@ -7,7 +7,7 @@ const isWindows = process.platform === 'win32';
 
 export default defineConfig({
   // The package itself, as the examples import it.
-  resolve: { alias: { 'sidekey/client': join(import.meta.dirname, 'src/sdk/client/client.ts') } },
+  resolve: { alias: { '@sidekey/client/node': join(import.meta.dirname, 'src/sdk/client/node.ts') } },
   test: {
     pool: 'forks',
     // Files share a worker and its modules: to load them anew for each file costs a quarter of the time.

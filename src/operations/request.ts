@@ -41,6 +41,8 @@ export const sendRequest = changing({
 interface RequestOfCaller extends OutgoingRequest {
   /** Null: anonymous. */
   readonly agent: string | null;
+  /** True: redirects are followed. Default: returned. */
+  readonly follows?: boolean;
   /** Aborts when the caller leaves. */
   readonly signal: AbortSignal;
 }
@@ -53,7 +55,7 @@ interface RequestOfCaller extends OutgoingRequest {
  */
 export async function withAnswer<Result>(
   { listening, ...parts }: Opened & Pick<Changing, 'listening' | 'now'>,
-  { agent, signal, ...request }: RequestOfCaller,
+  { agent, follows = false, signal, ...request }: RequestOfCaller,
   use: (answered: Awaited<ReturnType<typeof ask>>) => Promise<Result>,
 ): Promise<Result> {
   if (listening === null) throw new Error('only a process that serves a proxy sends requests through it');
@@ -62,7 +64,7 @@ export async function withAnswer<Result>(
   const lease = agent === null ? null : await leaseForRequest(parts, agent, parts.now);
   try {
     const endpoint = { host: reachable(host), port, userInfo: lease?.secret ?? '' };
-    const answered = await ask(endpoint, request, false, signal);
+    const answered = await ask(endpoint, request, follows, signal);
     try {
       return await use(answered);
     } finally {

@@ -1,8 +1,13 @@
+import { failures } from '../../src/lib/failures.ts';
 import { type Api, nameOf, type Operation, type Parameter, type Schema } from './document.ts';
 
-/** The generated part of the TypeScript SDK. */
+/**
+ * The generated part of the TypeScript SDK. The package has at most 60 KB, so members have no comments and no
+ * `readonly`, which only arrays need.
+ */
 
-const transport = './transport.ts';
+/** Codes that the client itself adds. */
+const ownCodes = ['unreachable', 'timed_out', 'unexpected_answer', 'session_expired'];
 
 const scalars: Readonly<Record<string, string>> = {
   string: 'string',
@@ -37,11 +42,9 @@ function objectType({ properties = {}, required = [], additionalProperties: more
 
 function members(entries: readonly Parameter[], isOpen = false): string {
   const lines = entries.map(({ name, schema, required }) => {
-    const type = typeOf(schema);
-    const shown = required ? type : union([type, 'undefined']);
-    return `${comment(schema.description)}readonly ${name}${required ? '' : '?'}: ${shown};\n`;
+    return `${name}${required ? '' : '?'}: ${typeOf(schema)};\n`;
   });
-  if (isOpen) lines.push('readonly [name: string]: unknown;\n');
+  if (isOpen) lines.push('[name: string]: unknown;\n');
   return lines.length === 0 ? 'object' : `{\n${indented(lines.join(''))}}`;
 }
 
@@ -60,58 +63,50 @@ function grouped(type: string): string {
   return /^[\w$]+$/.test(type) ? type : `(${type})`;
 }
 
-function comment(text: string | undefined): string {
-  return text === undefined ? '' : `/** ${text} */\n`;
-}
-
 function indented(text: string): string {
   return text.replace(/^(?=.)/gm, '  ');
 }
 
 /** Returns the method of an operation. */
-function methodOf({ id, method, path, summary, inPath, inQuery, body, result, kind }: Operation): string {
+function methodOf({ id, summary, inPath, inQuery, body, result, kind }: Operation): string {
   const parameters = [...inPath, ...inQuery];
-  const needsInput =
-    parameters.some(({ required }) => required) ||
-    (body !== undefined && (body.oneOf !== undefined || (body.required ?? []).length > 0));
   const parts = [
     ...(parameters.length === 0 ? [] : [members(parameters)]),
     ...(body === undefined ? [] : [grouped(typeOf(body))]),
   ];
-  const input = `input${needsInput ? '' : '?'}: ${parts.join(' & ') || 'Record<string, never>'}`;
+  const input = parts.join(' & ') || 'object';
   const type = result === undefined ? 'void' : typeOf(result);
-  const answer = kind === 'one' ? `Promise<${type}>` : `AsyncGenerator<${type}, void, undefined>`;
-  const calls = `\`${method} ${path}\``;
-  return `/** ${summary} ${calls} */\n${id}(${input}, options?: CallOptions): ${answer};\n`;
+  return `/** ${summary} */\n${id}: ${kind === 'one' ? 'Call' : 'Entries'}<${input}, ${type}>;\n`;
+}
+
+/** Returns the kind, path and further query of an operation. Members of a read are always in the query. */
+function rowOf({ id, method, path, kind, inQuery }: Operation): string {
+  const isRead = method === 'GET' || method === 'DELETE';
+  const query = isRead ? [] : inQuery.map(({ name }) => `?${name}`);
+  const verb = kind === 'one' ? method : kind === 'list' ? 'LIST' : 'STREAM';
+  return `  ${id}: '${verb} ${path.replace(/^\/v2/, '')}${query.join('')}',\n`;
 }
 
 export function renderTypeScript({ schemas, operations }: Api): string {
   const types = Object.entries(schemas).map(([name, schema]) => {
     const type = typeOf(schema);
-    const declared = type.startsWith('{') ? `interface ${name} ${type}` : `type ${name} = ${type};`;
-    return `${comment(schema.description)}export ${declared}\n`;
+    return `export ${type.startsWith('{') ? `interface ${name} ${type}` : `type ${name} = ${type};`}\n`;
   });
-  const rows = operations.map(
-    ({ id, method, path, kind, inQuery }) =>
-      `  ${id}: ['${method}', '${path}', '${kind}', [${inQuery.map(({ name }) => literal(name)).join(', ')}]],\n`,
-  );
+  const codes = [...Object.keys(failures), ...ownCodes].map((code) => `  '${code}',\n`);
   return `// Made by "npm run sdk" from the OpenAPI document.
-import type { CallOptions } from '${transport}';
+import type { Call, Entries } from './transport.ts';
 
 ${types.join('\n')}
 /** Methods of the client, one for each operation of the API. */
 export interface Operations {
 ${indented(operations.map(methodOf).join('\n'))}}
 
-type Operation = readonly [
-  method: string,
-  path: string,
-  kind: 'one' | 'list' | 'stream',
-  query: readonly string[],
-];
+/** Kind, path below \`/v2\` and further query of each operation. */
+export const operations: Readonly<Record<keyof Operations, string>> = {
+${operations.map(rowOf).join('')}};
 
-/** Method, path, kind and query of each operation. */
-export const operations: Readonly<Record<keyof Operations, Operation>> = {
-${rows.join('')}};
+/** Codes of errors. */
+export const codes = [
+${codes.join('')}] as const;
 `;
 }

@@ -1,4 +1,4 @@
-import type { Client } from 'sidekey/client';
+import type { Client } from '@sidekey/client';
 
 /** A page with a button that connects an account in a popup, and its server. */
 

@@ -20,6 +20,7 @@ const head = sendRequest.input.omit({ body: true }).extend({
     .array(z.tuple([z.string(), z.string()]))
     .optional()
     .describe('Names and values, a byte a character.'),
+  follow: z.boolean().optional().describe('Follow redirects, each checked like another request.'),
 });
 
 /** Characters of `Sidekey-Answer`: many clients read no head of more than 16 KiB. */
@@ -41,7 +42,7 @@ async function relay(
   { body, caller, signal, messages: { incoming, outgoing } }: Given<never, Head>,
   parts: ServiceParts,
 ): Promise<Response> {
-  const { headers: fields = [], agent = null, ...written } = body;
+  const { headers: fields = [], agent = null, follow: follows = false, ...written } = body;
   const upload = uploadOf(incoming, written.method);
   const type = upload === null ? undefined : incoming.headers['content-type'];
   const request = requestWith({ ...written, fields, type }, upload);
@@ -50,15 +51,16 @@ async function relay(
   try {
     await withAnswer(
       opened,
-      { ...request, agent, signal },
-      async ({ answer: { response, status, client } }) => {
+      { ...request, agent, follows, signal },
+      async ({ answer: { response, status, client }, hop }) => {
         const recorded = await recordedBy(client, opened);
         const { grant = null, exchange = null } = recorded ?? {};
+        const url = hop === request.hop ? undefined : hop.url;
         const coding = written.method === 'HEAD' ? undefined : response.headers['content-encoding'];
         outgoing.writeHead(200, {
           'content-type': 'application/octet-stream',
           ...(coding !== undefined && { 'content-encoding': coding }),
-          'sidekey-answer': answerHead({ status, grant, exchange }, response.rawHeaders),
+          'sidekey-answer': answerHead({ url, status, grant, exchange }, response.rawHeaders),
         });
         outgoing.flushHeaders();
         await pipeline(response, outgoing, { end: false });

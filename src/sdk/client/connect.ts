@@ -1,7 +1,10 @@
+import { errorOf, SidekeyError } from './errors.ts';
 import type { DeviceSession, Operations } from './operations.ts';
-import { SidekeyError, wait } from './transport.ts';
+import { wait } from './transport.ts';
 
 /** The person's part of a connect session, for a program without its own page. */
+
+export type OpenBrowser = (url: string) => Promise<void>;
 
 export interface ConnectOptions {
   readonly provider: string;
@@ -36,8 +39,9 @@ const lookEveryMs = 1_000;
 export async function connectIn(
   api: Sessions,
   { device = 'auto', onUrl, onCode = showCode, signal, ...wanted }: ConnectOptions,
+  openBrowser: OpenBrowser | null,
 ): Promise<Connected> {
-  const isByAddress = device === 'auto' ? onUrl !== undefined || (await browserHere()) !== null : !device;
+  const isByAddress = device === 'auto' ? onUrl !== undefined || openBrowser !== null : !device;
   const codes = isByAddress
     ? null
     : await api.createDeviceSession(wanted, { signal }).catch((error: unknown) => {
@@ -46,17 +50,21 @@ export async function connectIn(
       });
   const { id, connect_url: url = '' } =
     codes === null ? await api.createConnectSession(wanted, { signal }) : { id: codes.id };
+  const showUrl = async () => {
+    console.error(`To connect the account, open this address. It works once:\n${url}`);
+    await openBrowser?.(url);
+  };
   await (codes === null ? (onUrl ?? showUrl)(url) : onCode(codes));
   for (;;) {
     const session = await api.getConnectSession({ id }, { signal });
     const { status, provider, user, grant_id: grantId, error } = session;
     if (status === 'connected' && grantId !== undefined) return { grantId, provider, user };
     if (status === 'failed' && error !== undefined)
-      throw new SidekeyError(error.detail, { code: error.code, hint: 'connect again' });
+      throw errorOf(error.detail, { code: error.code, hint: 'connect again' });
     if (status !== 'pending') {
       const hint = 'connect again, and answer within 15 minutes';
       const detail = error?.detail ?? 'Nobody connected an account in time.';
-      throw new SidekeyError(detail, { code: 'session_expired', hint });
+      throw errorOf(detail, { code: 'session_expired', hint });
     }
     await wait(lookEveryMs, signal);
   }
@@ -64,21 +72,6 @@ export async function connectIn(
 
 /** Errors after which an address may work: the provider has no device flow, or none for this client. */
 const noDeviceFlow = new Set(['config_invalid', 'provider_refused']);
-
-/** Returns the function that opens a local browser; null: there is none, or the program runs in one. */
-async function browserHere(): Promise<((url: string) => Promise<void>) | null> {
-  if (globalThis.process?.versions?.node === undefined) return null;
-  const { browserOf } = await import('./open-browser.ts');
-  return browserOf();
-}
-
-/** Prints an address, and opens a browser if available. */
-async function showUrl(url: string): Promise<void> {
-  console.error(`To connect the account, open this address. It works once:\n${url}`);
-  await (
-    await browserHere()
-  )?.(url);
-}
 
 function showCode(session: DeviceSession): void {
   const { user_code: code, verification_uri: uri, verification_uri_complete: complete } = session;

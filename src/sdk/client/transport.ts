@@ -1,7 +1,11 @@
+import { errorOf, type SidekeyError } from './errors.ts';
+
 /** HTTP of the client: a request, its retries, and its failures. Runs in Node.js, Bun, Deno and pages. */
 
 export interface CallOptions {
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: AbortSignal | null | undefined;
+  /** Milliseconds until the head of the response, retries included; default: that of the client. */
+  readonly timeoutMs?: number | undefined;
   /** `Idempotency-Key` of a POST; default: a random one, so that a retry does not do the work twice. */
   readonly idempotencyKey?: string | undefined;
   /** ETag that the resource must still have. */
@@ -10,11 +14,23 @@ export interface CallOptions {
   readonly onHeaders?: ((headers: Headers) => void) | undefined;
 }
 
+/** Optional if each member of the input is. */
+type Parts<Input> = object extends Input
+  ? [input?: Input, options?: CallOptions]
+  : [input: Input, options?: CallOptions];
+
+/** A method of the client. */
+export type Call<Input, Result> = (...parts: Parts<Input>) => Promise<Result>;
+
+/** A method whose entries may be on several pages, or have no end. */
+export type Entries<Input, Entry> = (...parts: Parts<Input>) => AsyncGenerator<Entry, void, undefined>;
+
 export interface ApiRequest {
   readonly method: string;
   /** Path and query. */
   readonly path: string;
-  readonly body?: unknown;
+  readonly body?: RequestInit['body'];
+  readonly headers?: Readonly<Record<string, string>>;
   /** True: repeated if its response was lost. Default: true for a GET and with an `Idempotency-Key`. */
   readonly isRepeatable?: boolean;
 }
@@ -22,95 +38,83 @@ export interface ApiRequest {
 /** Sends a request. Resolves with a successful response. @throws SidekeyError */
 export type Send = (request: ApiRequest, options?: CallOptions) => Promise<Response>;
 
-interface Failure {
-  readonly code: string;
-  readonly status?: number;
-  readonly hint?: string | undefined;
-  readonly retryAfter?: number | null;
-}
-
-/** A failure with a hint. */
-export class SidekeyError extends Error {
-  override readonly name = 'SidekeyError';
-  /** Stable code; docs/errors.md lists those of the service. `unreachable`: the service did not respond. */
-  readonly code: string;
-  /** HTTP status of the response; 0: none. */
-  readonly status: number;
-  readonly hint: string | undefined;
-  /** Seconds after which a retry may succeed. */
-  readonly retryAfter: number | null;
-
-  constructor(
-    message: string,
-    { code, status = 0, hint, retryAfter = null }: Failure,
-    options?: ErrorOptions,
-  ) {
-    super(message, options);
-    this.code = code;
-    this.status = status;
-    this.hint = hint;
-    this.retryAfter = retryAfter;
-  }
-}
-
 const maxRetries = 3;
 const firstWaitMs = 250;
 /** Seconds. The caller handles a longer `Retry-After`. */
 const maxWaitSeconds = 30;
+/** Longest delay of a timer; a longer one would end at once. */
+const maxTimerMs = 2 ** 31 - 1;
 
 export interface Service {
   readonly baseUrl: string;
   readonly apiKey: string;
+  readonly timeoutMs: number;
   readonly fetch: typeof fetch;
 }
 
-export function createTransport({ baseUrl, apiKey, fetch }: Service): Send {
+export function createTransport({ baseUrl, apiKey, fetch, ...service }: Service): Send {
   return async (request, options = {}) => {
     const { method, path, body } = request;
-    const { signal, ifMatch, onHeaders } = options;
+    const { ifMatch, onHeaders, timeoutMs = service.timeoutMs } = options;
     const isKeyed = method === 'POST' && request.isRepeatable === undefined;
     const key = options.idempotencyKey ?? (isKeyed ? crypto.randomUUID() : undefined);
     const isRepeatable = request.isRepeatable ?? (method === 'GET' || key !== undefined);
+    const isStream = body instanceof ReadableStream;
     const headers = {
       authorization: `Bearer ${apiKey}`,
-      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
       ...(key === undefined ? {} : { 'idempotency-key': key }),
       ...(ifMatch === undefined ? {} : { 'if-match': ifMatch }),
+      ...request.headers,
     };
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(timedOut(baseUrl, timeoutMs)), Math.min(timeoutMs, maxTimerMs));
+    const signals = [late.signal, ...(options.signal ? [options.signal] : [])];
+    const signal = AbortSignal.any(signals);
     const init = {
       method,
       headers,
       // The key is sent only to this address.
       redirect: 'error',
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      ...(signal === undefined ? {} : { signal }),
+      ...(body === undefined ? {} : { body }),
+      ...(isStream ? { duplex: 'half' } : {}),
+      signal,
     } satisfies RequestInit;
 
-    for (let retries = 0; ; retries += 1) {
-      let failure: SidekeyError;
-      try {
-        const response = await fetch(baseUrl + path, init);
-        if (response.ok) {
-          onHeaders?.(response.headers);
-          return response;
+    try {
+      for (let retries = 0; ; retries += 1) {
+        let failure: SidekeyError;
+        try {
+          const response = await fetch(baseUrl + path, init);
+          if (response.ok) {
+            onHeaders?.(response.headers);
+            return response;
+          }
+          failure = await failureOf(response);
+        } catch (cause) {
+          signal.throwIfAborted();
+          failure = unreachable(baseUrl, cause);
         }
-        failure = await failureOf(response);
-      } catch (cause) {
-        signal?.throwIfAborted();
-        failure = unreachable(baseUrl, cause);
+        const { status, code, retryAfter } = failure;
+        const isWorthIt =
+          // Refused before any work.
+          status === 429 ||
+          // The first attempt is still under way.
+          (code === 'idempotency_conflict' && retries > 0) ||
+          (isRepeatable && [0, 502, 503, 504].includes(status));
+        if (isStream || !isWorthIt || retries === maxRetries || (retryAfter ?? 0) > maxWaitSeconds)
+          throw failure;
+        const backoffMs = firstWaitMs * 2 ** retries * (1 + Math.random());
+        await wait(retryAfter === null ? backoffMs : retryAfter * 1_000, signal);
       }
-      const { status, code, retryAfter } = failure;
-      const isWorthIt =
-        // Refused before any work.
-        status === 429 ||
-        // The first attempt is still under way.
-        (code === 'idempotency_conflict' && retries > 0) ||
-        (isRepeatable && [0, 502, 503, 504].includes(status));
-      if (!isWorthIt || retries === maxRetries || (retryAfter ?? 0) > maxWaitSeconds) throw failure;
-      const backoffMs = firstWaitMs * 2 ** retries * (1 + Math.random());
-      await wait(retryAfter === null ? backoffMs : retryAfter * 1_000, signal);
+    } finally {
+      clearTimeout(timer);
     }
   };
+}
+
+function timedOut(baseUrl: string, timeoutMs: number): SidekeyError {
+  const hint = 'raise timeoutMs if the call may take longer, such as until a person approves it';
+  return errorOf(`${baseUrl} did not answer within ${timeoutMs} ms.`, { code: 'timed_out', hint });
 }
 
 /** Returns the failure of a request without an answer. `cause`: the error of `fetch`. */
@@ -119,11 +123,11 @@ function unreachable(baseUrl: string, cause: unknown): SidekeyError {
   if (/CERT|SELF_SIGNED|UNABLE_TO/.test(code)) {
     const hint = 'set NODE_EXTRA_CA_CERTS to the file of its CA, or correct SIDEKEY_API_URL';
     const sentence = `The certificate of ${baseUrl} is not trusted (${code}).`;
-    return new SidekeyError(sentence, { code: 'unreachable', hint }, { cause });
+    return errorOf(sentence, { code: 'unreachable', hint }, { cause });
   }
   const why = code === '' ? '' : ` (${code})`;
   const hint = 'is it running, with admin.listen? sidekey status';
-  return new SidekeyError(`${baseUrl} does not answer${why}.`, { code: 'unreachable', hint }, { cause });
+  return errorOf(`${baseUrl} does not answer${why}.`, { code: 'unreachable', hint }, { cause });
 }
 
 async function failureOf(response: Response): Promise<SidekeyError> {
@@ -131,7 +135,7 @@ async function failureOf(response: Response): Promise<SidekeyError> {
   const problem = (await response.json().catch(() => null)) as Readonly<Record<string, unknown>> | null;
   const textOf = (name: string) => (typeof problem?.[name] === 'string' ? problem[name] : undefined);
   const seconds = Number(headers.get('retry-after') ?? Number.NaN);
-  return new SidekeyError(textOf('detail') ?? `The service answered ${status}.`, {
+  return errorOf(textOf('detail') ?? `The service answered ${status}.`, {
     code: textOf('code') ?? 'unexpected_answer',
     status,
     hint: textOf('hint'),

@@ -148,6 +148,9 @@ describe('the routes of the API', { timeout: 120_000 }, () => {
     expect(environment.set.HTTPS_PROXY).toContain('sidekey_lease_');
     // Requests, approvals, audit
     const sent = await ok('POST /v2/requests', { url: `https://${upstream.authority}/x`, reason: 'test' });
+    const relayed = JSON.stringify({ method: 'GET', url: `${upstream.url}/x` });
+    const { status: relayStatus } = await call('POST /v2/relay', { headers: { 'sidekey-relay': relayed } });
+    expect(relayStatus).toBe(200);
     expect(sent.status).toBe(200);
     const asked = question({ askedAt: Date.now(), who: { grantId: added.id } });
     await sidekey.proxy.state.store.approvals.ask(asked);

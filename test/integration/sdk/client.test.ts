@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import { createClient, type DeviceSession } from '../../../src/sdk/client/client.ts';
+import { createClient, type DeviceSession } from '../../../src/sdk/client/node.ts';
 import { browserOf } from '../../../src/sdk/client/open-browser.ts';
 import { startConnecting } from '../../support/connect-session.ts';
 import { startDevice } from '../../support/device-session.ts';
@@ -119,7 +119,7 @@ describe('the client', () => {
     const url = `https://${upstream.authority}/`;
     const reason = 'ticket 7';
     const answer = await client.request('POST', url, {
-      grantId: 'desk',
+      grant: 'desk',
       reason,
       headers: { 'X-Own': '1' },
       body: { a: 1 },
@@ -143,12 +143,12 @@ describe('the client', () => {
     const { client, sidekey } = await withClient();
     const other = await startUpstream((_request, response) => response.end());
     await sidekey.configure({ proxy: { listen: '127.0.0.1:0', unmatched: 'tunnel' } });
-    for (const grantId of ['desk', 'NOSUCH'])
-      await expect(client.request('GET', other.url, { grantId })).rejects.toMatchObject({
+    for (const grant of ['desk', 'NOSUCH'])
+      await expect(client.request('GET', other.url, { grant })).rejects.toMatchObject({
         code: 'grant_missing',
       });
     expect(other.connections()).toBe(0);
-    await expect(client.request('GET', other.url, { grantId: '' })).rejects.toMatchObject({ status: 400 });
+    await expect(client.request('GET', other.url, { grant: '' })).rejects.toMatchObject({ status: 400 });
     expect((await client.request('GET', other.url)).status).toBe(200);
   });
 

@@ -101,7 +101,7 @@ describe('a failure', () => {
   it('has the code, the hint and the retry time of the service', async () => {
     const { client } = answering(problem(429, { 'retry-after': '60' }, 'rate_limited'));
     await expect(client.getMe()).rejects.toMatchObject({
-      name: 'SidekeyError',
+      name: 'RateLimitedError',
       message: 'No.',
       code: 'rate_limited',
       status: 429,

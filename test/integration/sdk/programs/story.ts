@@ -11,7 +11,7 @@ export async function story(client: Client, url: string, onCode: (session: Devic
   const { role } = await client.getMe();
   await client.putDomain({ host: new URL(url).host, action: 'grant', grant: 'desk' });
   const connected = await client.connect({ provider: 'desk', user: 'alice', device: true, onCode });
-  const answer = await client.request('GET', url, { grantId: connected.grantId, reason: 'ticket 7' });
+  const answer = await client.request('GET', url, { grant: connected.grantId, reason: 'ticket 7' });
   for (const name of ['a', 'b', 'c']) await client.createAgent({ name });
   const agents: string[] = [];
   for await (const { name } of client.listAgents({ limit: 1 })) agents.push(name);

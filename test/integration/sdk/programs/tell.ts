@@ -1,7 +1,7 @@
 /**
  * Tells the story as a program: prints the code for the person, and then the facts, each as a line of JSON.
  */
-import { createClient } from '../../../../src/sdk/client/client.ts';
+import { createClient } from '../../../../src/sdk/client/node.ts';
 import { story } from './story.ts';
 
 const print = (value: unknown) => console.log(JSON.stringify(value));

@@ -1,4 +1,4 @@
-import { createClient } from 'sidekey/client';
+import { createClient } from '@sidekey/client/node';
 import { userOf } from '../../sign-in.ts';
 
 /**
