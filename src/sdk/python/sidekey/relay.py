@@ -1,0 +1,102 @@
+"""Transports of httpx that send each request through Sidekey, with the credential of a grant.
+
+``httpx.Client(transport=sidekey.transport(grant="github"))``. A refusal by Sidekey is a response with its status and
+its problem document. A response of the upstream has ``extensions["sidekey"]``, with its ``grant`` and ``exchange``.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Mapping, TypedDict
+
+import httpx
+
+#: Fields of one connection. Sidekey writes those of the connection to the upstream.
+_OF_CONNECTION = (b"host", b"connection", b"content-length", b"transfer-encoding")
+
+
+class Place(TypedDict, total=False):
+    """What a request is sent with."""
+
+    grant: str | None
+    user: str | None
+    agent: str | None
+    reason: str | None
+
+
+class RequestOptions(Place, total=False):
+    """Options of a request: what it is sent with, and the arguments of httpx."""
+
+    params: Any
+    headers: Any
+    content: Any
+    data: Any
+    files: Any
+    json: Any
+    timeout: float | httpx.Timeout | None
+    #: Former name of ``grant``.
+    grant_id: str | None
+    #: Former name of ``json``; of ``content``, for text and bytes.
+    body: Any
+
+
+def split(options: Mapping[str, Any]) -> tuple[Place, dict[str, Any]]:
+    """Returns what a request is sent with, and the arguments of httpx."""
+    http = dict(options)
+    body = http.pop("body", None)
+    if body is not None:
+        http["content" if isinstance(body, (str, bytes)) else "json"] = body
+    place: Any = {name: http.pop(name) for name in ("grant", "user", "agent", "reason") if name in http}
+    if "grant_id" in http:
+        place["grant"] = http.pop("grant_id")
+    return place, http
+
+
+def _wrap(http: httpx.Client | httpx.AsyncClient, request: httpx.Request, place: Place) -> httpx.Request:
+    fields = [
+        (name.decode(), value.decode())
+        for name, value in request.headers.raw
+        if name.lower() not in _OF_CONNECTION
+    ]
+    given = {name: value for name, value in place.items() if value is not None}
+    described = {"method": request.method, "url": str(request.url), "headers": fields, **given}
+    wrapped = http.build_request("POST", "/v2/relay", headers={"sidekey-relay": json.dumps(described)})
+    for name in ("content-length", "transfer-encoding"):
+        wrapped.headers.pop(name, None)
+        if name in request.headers:
+            wrapped.headers[name] = request.headers[name]
+    wrapped.stream, wrapped.extensions = request.stream, request.extensions
+    return wrapped
+
+
+def _unwrap(response: httpx.Response) -> httpx.Response:
+    head = json.loads(response.headers.get("sidekey-answer", "null"))
+    if head is not None:
+        fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.pop("headers")]
+        status = head.pop("status")
+        return httpx.Response(status, headers=fields, stream=response.stream, extensions={"sidekey": head})
+    # A success or a redirect without the field comes from another server, and the caller must not use it.
+    status = response.status_code if response.is_error else 502
+    return httpx.Response(status, headers=response.headers, stream=response.stream)
+
+
+class RelayTransport(httpx.BaseTransport):
+    """See ``Sidekey.transport``."""
+
+    def __init__(self, http: httpx.Client, place: Place) -> None:
+        self._http = http
+        self._place = place
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return _unwrap(self._http.send(_wrap(self._http, request, self._place), stream=True))
+
+
+class AsyncRelayTransport(httpx.AsyncBaseTransport):
+    """See ``AsyncSidekey.transport``."""
+
+    def __init__(self, http: httpx.AsyncClient, place: Place) -> None:
+        self._http = http
+        self._place = place
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return _unwrap(await self._http.send(_wrap(self._http, request, self._place), stream=True))
