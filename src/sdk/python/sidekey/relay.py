@@ -54,7 +54,7 @@ def split(options: Mapping[str, Any]) -> tuple[Place, dict[str, Any]]:
 
 def _wrap(http: httpx.Client | httpx.AsyncClient, request: httpx.Request, place: Place) -> httpx.Request:
     fields = [
-        (name.decode(), value.decode())
+        (name.decode("latin-1"), value.decode("latin-1"))
         for name, value in request.headers.raw
         if name.lower() not in _OF_CONNECTION
     ]
