@@ -58,7 +58,11 @@ export async function startPython(
   env: Readonly<Record<string, string>> = {},
   python = systemPython,
 ) {
-  const path = [join(root, 'src/sdk/python'), join(root, 'examples/sdk/python'), python.env['PYTHONPATH'] ?? []];
+  const path = [
+    join(root, 'src/sdk/python'),
+    join(root, 'examples/sdk/python'),
+    python.env['PYTHONPATH'] ?? [],
+  ];
   const child = spawn(python.command, args, {
     cwd: root,
     stdio: ['ignore', 'pipe', 'pipe'],
