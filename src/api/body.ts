@@ -14,12 +14,12 @@ export async function bodyOf({ body }: Request): Promise<Buffer> {
   throw new SidekeyError('body_too_large', 'The body is larger than 1 MiB.', { hint: 'send less at once' });
 }
 
-/** Parses a body. @throws SidekeyError `input_invalid` */
-export function jsonOf(bytes: Buffer): unknown {
+/** Parses a body, or another part of a request. @throws SidekeyError `input_invalid` */
+export function jsonOf(bytes: Buffer, part = 'The body'): unknown {
   try {
     return JSON.parse(bytes.toString('utf8')) as unknown;
   } catch {
-    throw inputInvalid('The body is not JSON.', 'send a JSON object, and Content-Type: application/json');
+    throw inputInvalid(`${part} is not JSON.`, 'send a JSON object, and Content-Type: application/json');
   }
 }
 

@@ -33,15 +33,9 @@ export function openApiDocument(routes: readonly AnyRoute[], url: string): Json 
         ...pathParameters(row.path),
         ...queryParameters(row, shape),
         ...headerParameters(row, routes),
+        ...headParameter(row, shape),
       ],
-      ...(row.body === undefined
-        ? {}
-        : {
-            requestBody: {
-              required: true,
-              content: { 'application/json': { schema: shape(row.body, 'input') } },
-            },
-          }),
+      ...bodyOf(row, shape),
       responses: {
         [row.status ?? 200]: answerOf(row, shape),
         default: {
@@ -69,6 +63,19 @@ export function openApiDocument(routes: readonly AnyRoute[], url: string): Json 
       },
     },
   };
+}
+
+function bodyOf({ body, head, media }: AnyRoute, shape: Shape): Json {
+  if (head !== undefined) return { requestBody: { content: { [media!]: {} } } };
+  if (body === undefined) return {};
+  const content = { 'application/json': { schema: shape(body, 'input') } };
+  return { requestBody: { required: true, content } };
+}
+
+function headParameter({ head }: AnyRoute, shape: Shape): Json[] {
+  if (head === undefined) return [];
+  const content = { 'application/json': { schema: shape(head, 'input') } };
+  return [{ name: 'Sidekey-Relay', in: 'header', required: true, content }];
 }
 
 type Shape = (schema: z.ZodType, io: 'input' | 'output') => unknown;

@@ -90,11 +90,11 @@ export function operationRoute<Input extends z.ZodObject, Output extends z.ZodTy
     scope,
     result: list === undefined ? output : (output as unknown as z.ZodArray<z.ZodType>).element,
     ...(list === undefined ? {} : { list: (entry: Record<string, string>) => entry[list]! }),
-    async handle({ params, query, body, caller }, parts) {
+    async handle({ params, query, body, caller, signal }, parts) {
       const { limit = usualLimit, cursor, ...filter } = query ?? {};
       const page = operation.next === undefined ? {} : { limit, cursor };
       const given = { ...filter, ...page, ...body, ...params } as z.output<Input>;
-      const { answer, result } = await perform(operation, given, caller, parts);
+      const { answer, result } = await perform(operation, given, caller, { ...parts, signal });
       if (operation.next === undefined) return answer;
       return { data: answer as unknown as readonly unknown[], next_cursor: operation.next(result) };
     },
@@ -112,7 +112,16 @@ async function perform<Input extends z.ZodObject, Output extends z.ZodType, Resu
   operation: Operation<Input, Output, Result>,
   input: z.output<Input>,
   caller: Caller & Pick<ApiCaller, 'address'>,
-  { vault, keys, grants, listening, now, env, proxy, ...parts }: ServiceParts,
+  {
+    vault,
+    keys,
+    grants,
+    listening,
+    now,
+    env,
+    proxy,
+    ...parts
+  }: ServiceParts & Partial<Pick<AnyGiven, 'signal'>>,
 ): Promise<{ readonly answer: z.input<Output>; readonly result: Result }> {
   const at = now();
   operation.check?.(input, at);
@@ -128,6 +137,7 @@ async function perform<Input extends z.ZodObject, Output extends z.ZodType, Resu
     withFetch: <T>(use: (fetch: typeof globalThis.fetch) => Promise<T>) => use(parts.fetch()),
     during: <T>(_step: string, work: (onShare: () => void) => Promise<T>) => work(() => {}),
     onInterrupt: () => () => {},
+    ...(parts.signal && { signal: parts.signal }),
   };
   const audit = withOrigin(parts.audit, originOf(caller));
   const opened = { ...common, vault, grants, audit };

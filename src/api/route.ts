@@ -1,3 +1,4 @@
+import type { HttpBindings } from '@hono/node-server';
 import type { z } from 'zod';
 import type { Origin } from '../domain/event.ts';
 import type { Caller } from './caller.ts';
@@ -16,7 +17,10 @@ export interface Given<Query, Body> {
   readonly ifMatch: string | undefined;
   /** `Origin`: the page that sent the request. */
   readonly origin: string | null;
+  /** Aborts when the client leaves, unless its `Idempotency-Key` may ask for the answer again. */
   readonly signal: AbortSignal;
+  /** Node's messages: a route with `head` reads the body and writes the answer itself. */
+  readonly messages: HttpBindings;
   /** `Last-Event-ID` of a stream that goes on. */
   readonly lastEventId: string | undefined;
   /** Resolves with whether the caller may still use the route: a stream ends with its key or its person. */
@@ -42,6 +46,8 @@ interface Route<Query = never, Body = never> {
   readonly owner?: (given: Given<Query, Body>, parts: ServiceParts) => string | null | Promise<string | null>;
   readonly query?: z.ZodType<Query>;
   readonly body?: z.ZodType<Body>;
+  /** Shape of the field `Sidekey-Relay`, which is then `body` of a request whose own body is not read. */
+  readonly head?: z.ZodType<Body>;
   /** Status of the answer; default: 200. */
   readonly status?: 201 | 202 | 204;
   /** Shape of the answer or, for a list, of one entry. */

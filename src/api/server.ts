@@ -54,10 +54,14 @@ const maxConnections = 256;
 /** Milliseconds that a closing server waits for responses in progress. */
 const lastPatience = 1_000;
 
+/** Milliseconds that a request has, with its body, unless a route streams it and emits `streamed`. */
+const bodyMs = 10_000;
+
 const serverOptions = {
   maxHeaderSize: browserHeadBytes,
   headersTimeout: 5_000,
-  requestTimeout: 10_000,
+  // No limit by Node, which has no exception for a body that is streamed: see `bodyMs`.
+  requestTimeout: 0,
   keepAliveTimeout: 5_000,
   connectionsCheckingInterval: 1_000,
   shouldUpgradeCallback: () => false,
@@ -74,6 +78,9 @@ export async function createAdminServer(parts: AdminParts): Promise<AdminServer>
   const underWay = new Set<Promise<void>>();
   const places = new ConnectionPlaces(() => maxConnections);
   const handler: Handler = (request, response) => {
+    const late = parts.timers.after(bodyMs, () => void (request.complete || request.destroy()));
+    request.once('streamed', late);
+    response.once('close', late);
     request.once('authenticated', () => places.authenticated(endsOf(request.socket)));
     const work = serve(request, response, parts);
     underWay.add(work);

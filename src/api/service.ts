@@ -49,12 +49,10 @@ export function createService(parts: ServiceParts, authenticate: Authenticate): 
   const app = new Hono<Bindings>();
   const serve = servingOf(parts, authenticate);
   app.use(async (context, next) => {
+    for (const [name, value] of Object.entries(guards)) context.env.outgoing.setHeader(name, value);
     // Probes name an address, and send no cookie that another page could use.
     if (!probePaths.includes(context.req.path)) assertHost(context, parts.url());
     await next();
-    if (context.env.outgoing.headersSent) return;
-    for (const [name, value] of Object.entries(guards))
-      if (!context.res.headers.has(name)) context.res.headers.set(name, value);
   });
   for (const row of routes) {
     // Made once: it takes longer than the rest of a request.
@@ -98,7 +96,7 @@ function problem(error: unknown): Response {
   };
   const remedies = error instanceof SidekeyError ? hintAnswer(error.hint).remedies : undefined;
   const body = JSON.stringify({ ...document, ...texts, status, remedies });
-  const headers = new Headers(guards);
+  const headers = new Headers();
   for (let i = 0; i < fields.length; i += 2) headers.set(fields[i] ?? '', fields[i + 1] ?? '');
   headers.delete('content-length');
   if (status === 401) headers.set('www-authenticate', 'Bearer realm="Sidekey"');
@@ -162,12 +160,16 @@ function servingOf(parts: ServiceParts, authenticate: Authenticate) {
     if (!allows(row, caller)) {
       throw new SidekeyError('scope_missing', `${caller.name} does not have the scope ${row.scope}.`);
     }
-    const bytes = row.method === 'get' ? Buffer.alloc(0) : await bodyOf(req.raw);
+    const isRead = row.method !== 'get' && row.head === undefined;
+    const bytes = isRead ? await bodyOf(req.raw) : Buffer.alloc(0);
     const isStillAllowed = async () => {
       const now = await authenticate(req.raw.headers, caller.address, req.method).catch(() => null);
       return now !== null && now.id === caller.id && now.user === caller.user && allows(row, now);
     };
-    const given = readRequest(row, query, context, { caller, bytes, isStillAllowed });
+    const key =
+      row.method === 'post' && row.isRepeatable !== true ? req.header('idempotency-key') : undefined;
+    const { signal } = key === undefined ? req.raw : new AbortController();
+    const given = readRequest(row, query, context, { caller, bytes, isStillAllowed, signal });
     await assertOwner(row, given, parts);
     const read = async () => answerOf(row, given, await row.handle(given, parts), context);
     // The turn of a client that has gone is not used, and a right may end while it waits.
@@ -182,8 +184,6 @@ function servingOf(parts: ServiceParts, authenticate: Authenticate) {
       await assertUnchanged(row, given);
       return answerOf(row, given, await row.handle(given, parts), context);
     };
-    const key =
-      row.method === 'post' && row.isRepeatable !== true ? req.header('idempotency-key') : undefined;
     const { pathname, search } = new URL(req.url);
     if (key !== undefined) return idempotency.once({ key, caller, target: pathname + search, bytes }, change);
     // What is created needs no turn, and may wait for a person.
@@ -232,20 +232,29 @@ function createTurns(): <T>(name: string, work: () => Promise<T>) => Promise<T> 
 function readRequest(
   row: AnyRoute,
   query: z.ZodType | undefined,
-  { req }: Context<Bindings>,
-  { bytes, ...known }: Pick<Given<never, never>, 'caller' | 'isStillAllowed'> & { readonly bytes: Buffer },
+  { req, env }: Context<Bindings>,
+  {
+    bytes,
+    ...known
+  }: Pick<Given<never, never>, 'caller' | 'isStillAllowed' | 'signal'> & { readonly bytes: Buffer },
 ): Given<never, never> {
   const written = Object.entries(req.queries()).map(([name, all]) => [name, all.length === 1 ? all[0] : all]);
   return {
     ...known,
     params: req.param(),
     query: (query === undefined ? {} : checked(query, Object.fromEntries(written), 'query')) as never,
-    body: (row.body === undefined ? undefined : checked(row.body, jsonOf(bytes), 'body')) as never,
+    body: bodyIn(row, req.header('sidekey-relay') ?? '', bytes) as never,
     ifMatch: req.header('if-match'),
     origin: req.header('origin') ?? null,
-    signal: req.raw.signal,
+    messages: env,
     lastEventId: req.header('last-event-id'),
   };
+}
+
+/** Returns the validated input of a route: its body, or the field in its place. */
+function bodyIn({ body, head }: AnyRoute, field: string, bytes: Buffer): unknown {
+  if (head === undefined) return body && checked(body, jsonOf(bytes), 'body');
+  return checked(head, jsonOf(Buffer.from(field, 'latin1'), 'Sidekey-Relay'), 'Sidekey-Relay');
 }
 
 /**
@@ -283,7 +292,7 @@ function answerOf(
   const isKnown = req.header('if-none-match') === etag;
   // Written here, because the body of a `Response` is a stream, which doubles the cost of a call.
   const length = isKnown ? {} : { 'content-length': Buffer.byteLength(text) };
-  outgoing.writeHead(isKnown ? 304 : 200, { ...guards, ...type, ...length, etag });
+  outgoing.writeHead(isKnown ? 304 : 200, { ...type, ...length, etag });
   outgoing.end(isKnown ? undefined : text);
   return RESPONSE_ALREADY_SENT;
 }

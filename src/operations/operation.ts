@@ -35,6 +35,8 @@ export interface Call {
   ) => Promise<T>;
   /** Calls `stop` if a person interrupts the command. Returns the function that ends this. */
   readonly onInterrupt: (stop: () => void) => () => void;
+  /** Aborts when a client of the API leaves; absent: at the command line. */
+  readonly signal?: AbortSignal;
 }
 
 /** The config, for an operation that also works while the store cannot be opened. */

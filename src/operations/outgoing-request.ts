@@ -22,13 +22,40 @@ export interface WrittenRequest {
 export interface OutgoingRequest {
   readonly hop: Hop;
   readonly user: string | null;
-  /** True: an `Authorization` field was given, which is not sent. */
-  readonly hadAuthorization: boolean;
 }
 
 /** @throws SidekeyError `input_invalid` */
-export function outgoingRequest(written: WrittenRequest, body: BodySource | null): OutgoingRequest {
-  const { grant, user, reason, method, headers = [] } = written;
+export function outgoingRequest(
+  { headers = [], ...written }: WrittenRequest,
+  body: BodySource | null,
+): OutgoingRequest & {
+  /** True: an `Authorization` field was given, which is not sent. */
+  readonly hadAuthorization: boolean;
+} {
+  // Header values are bytes; text is sent as UTF-8.
+  const given = headers
+    .map((header) => parseHeader(header, 'Accept: text/html'))
+    .map(([name, value]) => [name, Buffer.from(value, 'utf8').toString('latin1')] as const);
+  const fields = given.filter(([name]) => name.toLowerCase() !== 'authorization');
+  const type = body === null ? undefined : 'application/json';
+  return {
+    ...requestWith({ ...written, fields, type }, body),
+    hadAuthorization: fields.length < given.length,
+  };
+}
+
+/** A request whose fields are bytes, one per character. */
+export interface RequestOfFields extends Omit<WrittenRequest, 'headers'> {
+  readonly fields: Hop['fields'];
+  /** `Content-Type` if `fields` have none. */
+  readonly type: string | undefined;
+}
+
+/** @throws SidekeyError `input_invalid` */
+export function requestWith(
+  { grant, user, reason, method, fields, type, ...written }: RequestOfFields,
+  body: BodySource | null,
+): OutgoingRequest {
   if (grant !== undefined && !isName(grant))
     throw inputInvalid('The word before the URL is not the name of a grant.', remedy('grant.list'));
   if (user !== undefined && !isName(user))
@@ -37,8 +64,7 @@ export function outgoingRequest(written: WrittenRequest, body: BodySource | null
     throw inputInvalid('The reason is empty, or has control characters.', "--reason 'ticket 7'");
   }
   const url = readUrl(written.url);
-  const given = headers.map(readHeaderField);
-  const fields = given.filter(([name]) => name.toLowerCase() !== 'authorization');
+  for (const field of fields) assertField(field);
   const has = (wanted: string) => fields.some(([name]) => name.toLowerCase() === wanted);
   const add = (name: string, value: string | undefined): Hop['fields'] =>
     value === undefined || has(name.toLowerCase()) ? [] : [[name, value]];
@@ -50,14 +76,13 @@ export function outgoingRequest(written: WrittenRequest, body: BodySource | null
         ...add('User-Agent', ownUserAgent()),
         ...add('Accept', '*/*'),
         ...fields,
-        ...add('Content-Type', body === null ? undefined : 'application/json'),
+        ...add('Content-Type', type),
         ...add('Sidekey-Grant', grant),
         ...add('Sidekey-Reason', reason && Buffer.from(reason.trim(), 'utf8').toString('latin1')),
       ],
       body,
     },
     user: user ?? null,
-    hadAuthorization: fields.length < given.length,
   };
 }
 
@@ -108,13 +133,12 @@ export function parseHeader(text: string, example: string): readonly [name: stri
   throw inputInvalid('A --header is not valid.', `--header '${example}'`);
 }
 
-function readHeaderField(text: string): readonly [name: string, value: string] {
-  const [name, value] = parseHeader(text, 'Accept: text/html');
-  const lower = name.toLowerCase();
-  const instead = ofOurs[lower];
+/** @throws SidekeyError `input_invalid`, without the value, which may be secret */
+function assertField([name, value]: Hop['fields'][number]): void {
+  const instead = ofOurs[name.toLowerCase()];
   if (instead !== undefined) throw inputInvalid(`${name} cannot be set with --header.`, instead);
-  // Header values are bytes; text is sent as UTF-8.
-  return [name, Buffer.from(value, 'utf8').toString('latin1')];
+  if (!isFieldName(name) || !/^[\t\x20-\x7e\x80-\xff]*$/.test(value))
+    throw inputInvalid('A --header is not valid.', 'send a name, and a value without control characters');
 }
 
 /** Fields that Sidekey writes: authentication, address and framing. */

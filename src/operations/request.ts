@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { reachable } from './format.ts';
 import { name, text } from './members.ts';
-import { changing } from './operation.ts';
-import { outgoingRequest, textBody, type WrittenRequest } from './outgoing-request.ts';
+import { changing, type Changing, type Opened } from './operation.ts';
+import { type OutgoingRequest, outgoingRequest, textBody } from './outgoing-request.ts';
 import { ask, envelopeOf, wholeBody } from './proxied-request.ts';
 import { assertMayAsk, leaseForRequest, recordedBy } from './request-rights.ts';
 
@@ -23,28 +23,52 @@ export const sendRequest = changing({
     reason: text.optional(),
   }),
   output: z.looseObject({ status: z.int() }),
-  check: (input) => void requestOf(input),
-  async run({ listening, ...parts }, input) {
-    const { agent = null } = input;
-    if (listening === null) throw new Error('only a process that serves a proxy sends requests through it');
-    const { host, port } = await listening;
-    assertMayAsk(parts.config, agent);
-    const lease = agent === null ? null : await leaseForRequest(parts, agent, parts.now);
-    const { signal } = new AbortController();
-    try {
-      const endpoint = { host: reachable(host), port, userInfo: lease?.secret ?? '' };
-      const { answer, hop } = await ask(endpoint, requestOf(input), false, signal);
-      const { response, status, client } = answer;
-      const body = { bytes: await wholeBody(response, signal) };
+  check: ({ body, ...written }) => void outgoingRequest(written, null),
+  async run(parts, { body, agent = null, ...written }) {
+    const { signal = new AbortController().signal } = parts;
+    const source = body === undefined ? null : textBody(body);
+    const request = { ...outgoingRequest(written, source), agent, signal };
+    return withAnswer(parts, request, async ({ answer: { response, status, client }, hop }) => {
+      const whole = { bytes: await wholeBody(response, signal) };
       const recorded = await recordedBy(client, parts);
-      return { url: hop.url, status, headers: response.headers, body, recorded };
-    } finally {
-      await lease?.revoke();
-    }
+      return { url: hop.url, status, headers: response.headers, body: whole, recorded };
+    });
   },
   answer: envelopeOf,
 });
 
-function requestOf({ body, ...written }: WrittenRequest & { body?: string | undefined }) {
-  return outgoingRequest(written, body === undefined ? null : textBody(body));
+/** A request, who sends it, and when to give it up. */
+interface RequestOfCaller extends OutgoingRequest {
+  /** Null: anonymous. */
+  readonly agent: string | null;
+  /** Aborts when the caller leaves. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Sends a request through the proxy of this process, and passes the answer to `use`. When `use` ends, what it
+ * did not read is discarded, and the lease of the agent is revoked.
+ *
+ * @throws SidekeyError of a refusal; the reason of `signal`; as `use`
+ */
+export async function withAnswer<Result>(
+  { listening, ...parts }: Opened & Pick<Changing, 'listening' | 'now'>,
+  { agent, signal, ...request }: RequestOfCaller,
+  use: (answered: Awaited<ReturnType<typeof ask>>) => Promise<Result>,
+): Promise<Result> {
+  if (listening === null) throw new Error('only a process that serves a proxy sends requests through it');
+  const { host, port } = await listening;
+  assertMayAsk(parts.config, agent);
+  const lease = agent === null ? null : await leaseForRequest(parts, agent, parts.now);
+  try {
+    const endpoint = { host: reachable(host), port, userInfo: lease?.secret ?? '' };
+    const answered = await ask(endpoint, request, false, signal);
+    try {
+      return await use(answered);
+    } finally {
+      answered.answer.response.destroy();
+    }
+  } finally {
+    await lease?.revoke();
+  }
 }

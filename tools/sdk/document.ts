@@ -97,7 +97,7 @@ function operationOf(method: string, path: string, item: PathItem): Operation {
 /** Reports whether the answer is a file, which has no type. */
 function isFile({ responses }: PathItem): boolean {
   const types = Object.values(responses).flatMap(({ content = {} }) => Object.keys(content));
-  return types.includes('application/x-ndjson');
+  return types.some((type) => type === 'application/x-ndjson' || type === 'application/octet-stream');
 }
 
 /** Reads the document. */

@@ -2,6 +2,7 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { etagOf, preconditionOf } from '../etag.ts';
 import { callOperation, operationRoute } from '../operation-route.ts';
 import { type AnyRoute, route } from '../route.ts';
+import { relayRequest } from './relay.ts';
 import { exportCa, showCa } from '../../operations/ca.ts';
 import { checkConfig, getConfig, getPaths, putConfig, testConfig } from '../../operations/config.ts';
 import { replayConfig } from '../../operations/replay.ts';
@@ -50,6 +51,7 @@ const healthRoutes: readonly AnyRoute[] = [
   operationRoute(exportCa, 'GET /v2/ca/certificate', { id: 'exportCa' }),
   operationRoute(getEnvironment, 'POST /v2/environment', { id: 'getEnvironment', command: 'env' }),
   operationRoute(sendRequest, 'POST /v2/requests', { id: 'sendRequest', command: 'fetch' }),
+  relayRequest,
 ];
 
 export const systemRoutes: readonly AnyRoute[] = [...healthRoutes, ...configRoutes];

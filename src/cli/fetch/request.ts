@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { inputInvalid, SidekeyError, systemCode } from '../../lib/errors.ts';
-import { type OutgoingRequest, outgoingRequest, textBody } from '../../operations/outgoing-request.ts';
+import { outgoingRequest, textBody } from '../../operations/outgoing-request.ts';
 import type { BodySource } from '../../proxy/upstream/through-proxy.ts';
 import type { Input } from '../terminal.ts';
 
@@ -24,7 +24,7 @@ export interface FetchOptions {
 }
 
 /** A request with the limits of the command line. */
-interface Question extends OutgoingRequest {
+interface Question extends ReturnType<typeof outgoingRequest> {
   /** Milliseconds; null: no limit. */
   readonly maxTimeMs: number | null;
 }

@@ -102,6 +102,8 @@ async function send(request: ClientRequest, body: Hop['body']): Promise<void> {
     request.end();
     return;
   }
+  // The first part of the body may come late.
+  request.flushHeaders();
   try {
     await pipeline(readFrom(body), request);
   } catch (error) {

@@ -255,6 +255,7 @@ describe('the routes of the API', { timeout: 120_000 }, () => {
       'createPasskeyOptions',
       'addPasskey',
       'removePasskey',
+      'relayRequest',
     ];
     expect(routes.map(({ id }) => id).filter((id) => !answered.has(id) && !elsewhere.includes(id))).toEqual(
       [],

@@ -1,0 +1,110 @@
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
+import type { IncomingMessage } from 'node:http';
+import { pipeline } from 'node:stream/promises';
+import { z } from 'zod';
+import { withOrigin } from '../../audit/log.ts';
+import { SidekeyError } from '../../lib/errors.ts';
+import { requestWith } from '../../operations/outgoing-request.ts';
+import { recordedBy } from '../../operations/request-rights.ts';
+import { sendRequest, withAnswer } from '../../operations/request.ts';
+import { responseFields } from '../../proxy/http/fields.ts';
+import type { BodySource } from '../../proxy/upstream/through-proxy.ts';
+import type { ServiceParts } from '../parts.ts';
+import { type AnyRoute, type Given, originOf, route } from '../route.ts';
+
+/** The route that streams a request and its answer, whose heads are JSON in one field each. */
+
+const head = sendRequest.input.omit({ body: true }).extend({
+  method: z.string().max(32),
+  headers: z
+    .array(z.tuple([z.string(), z.string()]))
+    .optional()
+    .describe('Names and values, a byte a character.'),
+});
+
+/** Characters of `Sidekey-Answer`: many clients read no head of more than 16 KiB. */
+const maxAnswerHead = 12_288;
+
+type Head = z.output<typeof head>;
+
+/** Returns the body of a request; null: none. */
+function uploadOf(incoming: IncomingMessage, method: string): BodySource | null {
+  const { 'content-length': given, 'transfer-encoding': coding } = incoming.headers;
+  const length = coding === undefined ? Number(given ?? 0) : null;
+  // Clients announce an empty body for every POST without one.
+  if (length === 0 && (given === undefined || method === 'GET' || method === 'HEAD')) return null;
+  // An upstream may answer before it has read the body: the connection is still needed then.
+  return { length, repeatable: false, open: () => incoming.iterator({ destroyOnReturn: false }) };
+}
+
+async function relay(
+  { body, caller, signal, messages: { incoming, outgoing } }: Given<never, Head>,
+  parts: ServiceParts,
+): Promise<Response> {
+  const { headers: fields = [], agent = null, ...written } = body;
+  const upload = uploadOf(incoming, written.method);
+  const type = upload === null ? undefined : incoming.headers['content-type'];
+  const request = requestWith({ ...written, fields, type }, upload);
+  const opened = { ...parts, config: await parts.config(), audit: withOrigin(parts.audit, originOf(caller)) };
+  incoming.emit('streamed');
+  try {
+    await withAnswer(
+      opened,
+      { ...request, agent, signal },
+      async ({ answer: { response, status, client } }) => {
+        const recorded = await recordedBy(client, opened);
+        const { grant = null, exchange = null } = recorded ?? {};
+        const coding = written.method === 'HEAD' ? undefined : response.headers['content-encoding'];
+        outgoing.writeHead(200, {
+          'content-type': 'application/octet-stream',
+          ...(coding !== undefined && { 'content-encoding': coding }),
+          'sidekey-answer': answerHead({ status, grant, exchange }, response.rawHeaders),
+        });
+        outgoing.flushHeaders();
+        await pipeline(response, outgoing, { end: false });
+      },
+    );
+    outgoing.end();
+  } catch (error) {
+    // The connection ends without the end of the body, so the client does not take it for complete.
+    if (!outgoing.headersSent) throw error;
+    outgoing.destroy();
+  }
+  return RESPONSE_ALREADY_SENT;
+}
+
+/** Returns the head of an answer in visible ASCII. Leaves out its longest fields if it is too large. */
+function answerHead(facts: object, raw: readonly string[]): string {
+  const sent = responseFields(raw, false);
+  let headers = Array.from(
+    { length: sent.length / 2 },
+    (_, at) => [sent[2 * at]!, sent[2 * at + 1]!] as const,
+  );
+  const dropped = new Set<string>();
+  for (;;) {
+    const text = JSON.stringify({ ...facts, headers, ...(dropped.size > 0 && { dropped: [...dropped] }) });
+    const ascii = text.replace(
+      /[^\x20-\x7e]/g,
+      (each) => `\\u${each.charCodeAt(0).toString(16).padStart(4, '0')}`,
+    );
+    if (ascii.length <= maxAnswerHead) return ascii;
+    const longest = headers.reduce((a, b) => (b.join('').length > a.join('').length ? b : a), ['', '']);
+    if (headers.length === 0)
+      throw new SidekeyError('upstream_protocol', 'The head of the response is too large.');
+    headers = headers.filter((field) => field !== longest);
+    dropped.add(longest[0]);
+  }
+}
+
+export const relayRequest: AnyRoute = route<never, Head>({
+  method: 'post',
+  path: '/v2/relay',
+  id: 'relayRequest',
+  tag: 'Clients',
+  summary: 'Stream one request and its answer, with the credential of a grant.',
+  scope: sendRequest.scope,
+  head,
+  media: 'application/octet-stream',
+  isRepeatable: true,
+  handle: relay,
+});
