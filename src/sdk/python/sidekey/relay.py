@@ -7,6 +7,7 @@ its problem document. A response of the upstream has ``extensions["sidekey"]``, 
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any, Mapping, TypedDict
 
 import httpx
@@ -52,51 +53,71 @@ def split(options: Mapping[str, Any]) -> tuple[Place, dict[str, Any]]:
     return place, http
 
 
-def _wrap(http: httpx.Client | httpx.AsyncClient, request: httpx.Request, place: Place) -> httpx.Request:
-    fields = [
-        (name.decode("latin-1"), value.decode("latin-1"))
-        for name, value in request.headers.raw
-        if name.lower() not in _OF_CONNECTION
-    ]
-    given = {name: value for name, value in place.items() if value is not None}
-    described = {"method": request.method, "url": str(request.url), "headers": fields, **given}
-    wrapped = http.build_request("POST", "/v2/relay", headers={"sidekey-relay": json.dumps(described)})
-    for name in ("content-length", "transfer-encoding"):
-        wrapped.headers.pop(name, None)
-        if name in request.headers:
-            wrapped.headers[name] = request.headers[name]
-    wrapped.stream, wrapped.extensions = request.stream, request.extensions
-    return wrapped
+class _Relay:
+    """The parts of both transports."""
+
+    def __init__(self, http: Any, place: Place) -> None:
+        self._http = http
+        self._place = {name: value for name, value in place.items() if value is not None}
+        #: Clients of other libraries with the interface of httpx (httpx2), which need requests and streams of their own.
+        self._others: dict[str, Any] = {}
+
+    def _client_of(self, request: httpx.Request) -> Any:
+        name = type(request.url).__module__.partition(".")[0]
+        library: Any = sys.modules[name]
+        if library is httpx:
+            return self._http
+        if name not in self._others:
+            client = getattr(library, type(self._http).__name__)
+            headers = {"authorization": self._http.headers["authorization"]}
+            self._others[name] = client(base_url=str(self._http.base_url), headers=headers)
+        return self._others[name]
+
+    def _wrap(self, http: Any, request: httpx.Request) -> httpx.Request:
+        fields = [
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in request.headers.raw
+            if name.lower() not in _OF_CONNECTION
+        ]
+        described = {"method": request.method, "url": str(request.url), "headers": fields, **self._place}
+        wrapped: httpx.Request = http.build_request("POST", "/v2/relay", headers={"sidekey-relay": json.dumps(described)})
+        for name in ("content-length", "transfer-encoding"):
+            wrapped.headers.pop(name, None)
+            if name in request.headers:
+                wrapped.headers[name] = request.headers[name]
+        wrapped.stream, wrapped.extensions = request.stream, request.extensions
+        return wrapped
+
+    def _unwrap(self, response: httpx.Response) -> httpx.Response:
+        head = json.loads(response.headers.get("sidekey-answer", "null"))
+        if head is not None:
+            fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.pop("headers")]
+            status = head.pop("status")
+            return type(response)(status, headers=fields, stream=response.stream, extensions={"sidekey": head})
+        # A success or a redirect without the field comes from another server, and the caller must not use it.
+        status = response.status_code if response.is_error else 502
+        return type(response)(status, headers=response.headers, stream=response.stream)
 
 
-def _unwrap(response: httpx.Response) -> httpx.Response:
-    head = json.loads(response.headers.get("sidekey-answer", "null"))
-    if head is not None:
-        fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.pop("headers")]
-        status = head.pop("status")
-        return httpx.Response(status, headers=fields, stream=response.stream, extensions={"sidekey": head})
-    # A success or a redirect without the field comes from another server, and the caller must not use it.
-    status = response.status_code if response.is_error else 502
-    return httpx.Response(status, headers=response.headers, stream=response.stream)
-
-
-class RelayTransport(httpx.BaseTransport):
+class RelayTransport(_Relay, httpx.BaseTransport):
     """See ``Sidekey.transport``."""
 
-    def __init__(self, http: httpx.Client, place: Place) -> None:
-        self._http = http
-        self._place = place
-
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        return _unwrap(self._http.send(_wrap(self._http, request, self._place), stream=True))
+        http = self._client_of(request)
+        return self._unwrap(http.send(self._wrap(http, request), stream=True))
+
+    def close(self) -> None:
+        for http in self._others.values():
+            http.close()
 
 
-class AsyncRelayTransport(httpx.AsyncBaseTransport):
+class AsyncRelayTransport(_Relay, httpx.AsyncBaseTransport):
     """See ``AsyncSidekey.transport``."""
 
-    def __init__(self, http: httpx.AsyncClient, place: Place) -> None:
-        self._http = http
-        self._place = place
-
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        return _unwrap(await self._http.send(_wrap(self._http, request, self._place), stream=True))
+        http = self._client_of(request)
+        return self._unwrap(await http.send(self._wrap(http, request), stream=True))
+
+    async def aclose(self) -> None:
+        for http in self._others.values():
+            await http.aclose()

@@ -36,8 +36,10 @@ async def events(lines, release):
     """Returns the events. The upstream sends the second one when it gets the request of `release`."""
     found = []
     async for line in lines:
+        # Lines of httpx 0.23 have their end, and those of requests are bytes.
+        line = (line if isinstance(line, str) else line.decode()).strip()
         if line:
-            found.append(line if isinstance(line, str) else line.decode())
+            found.append(line)
             if len(found) == 1:
                 await settled(release())
     return found

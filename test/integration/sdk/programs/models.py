@@ -8,11 +8,13 @@ import os
 import anthropic
 import google.auth.credentials
 import google.auth.transport.requests
-import httpx
 import openai
+from openai import _base_client as base
 
 from sidekey import AsyncSidekey, Sidekey
 
+# httpx, or its successor in newer versions of these SDKs.
+httpx = getattr(base, "httpx2", None) or base.httpx
 UPSTREAM = os.environ["UPSTREAM"]
 ASK = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
 
