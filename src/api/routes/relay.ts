@@ -7,7 +7,7 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { requestWith } from '../../operations/outgoing-request.ts';
 import { recordedBy } from '../../operations/request-rights.ts';
 import { sendRequest, withAnswer } from '../../operations/request.ts';
-import { responseFields } from '../../proxy/http/fields.ts';
+import { type RawFields, responseFields } from '../../proxy/http/fields.ts';
 import type { BodySource } from '../../proxy/upstream/through-proxy.ts';
 import type { ServiceParts } from '../parts.ts';
 import { type AnyRoute, type Given, originOf, route } from '../route.ts';
@@ -74,26 +74,26 @@ async function relay(
 }
 
 /** Returns the head of an answer in visible ASCII. Leaves out its longest fields if it is too large. */
-function answerHead(facts: object, raw: readonly string[]): string {
+function answerHead(facts: object, raw: RawFields): string {
   const sent = responseFields(raw, false);
-  let headers = Array.from(
-    { length: sent.length / 2 },
-    (_, at) => [sent[2 * at]!, sent[2 * at + 1]!] as const,
-  );
+  const all = Array.from({ length: sent.length / 2 }, (_, at) => sent.slice(2 * at, 2 * at + 2));
+  const left = new Set(all);
   const dropped = new Set<string>();
-  for (;;) {
-    const text = JSON.stringify({ ...facts, headers, ...(dropped.size > 0 && { dropped: [...dropped] }) });
-    const ascii = text.replace(
-      /[^\x20-\x7e]/g,
-      (each) => `\\u${each.charCodeAt(0).toString(16).padStart(4, '0')}`,
-    );
-    if (ascii.length <= maxAnswerHead) return ascii;
-    const longest = headers.reduce((a, b) => (b.join('').length > a.join('').length ? b : a), ['', '']);
-    if (headers.length === 0)
-      throw new SidekeyError('upstream_protocol', 'The head of the response is too large.');
-    headers = headers.filter((field) => field !== longest);
-    dropped.add(longest[0]);
+  let excess = asciiJson({ ...facts, headers: all, dropped: [] }).length - maxAnswerHead;
+  for (const field of all.toSorted((a, b) => b.join('').length - a.join('').length)) {
+    if (excess <= 0) break;
+    const [name = ''] = field;
+    left.delete(field);
+    dropped.add(name);
+    excess -= asciiJson(field).length - asciiJson(name).length;
   }
+  if (excess > 0) throw new SidekeyError('upstream_protocol', 'The head of the response is too large.');
+  return asciiJson({ ...facts, headers: [...left], ...(dropped.size > 0 && { dropped: [...dropped] }) });
+}
+
+function asciiJson(value: unknown): string {
+  const code = (each: string) => `\\u${each.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  return JSON.stringify(value).replace(/[^ -~]/g, code);
 }
 
 export const relayRequest: AnyRoute = route<never, Head>({

@@ -58,6 +58,8 @@ export async function askProxy(proxy: ProxyPlace, hop: Hop, signal: AbortSignal)
       : body.length === null
         ? ['Transfer-Encoding', 'chunked']
         : ['Content-Length', String(body.length)];
+  // The proxy also answers a client that only ends its side, so a reset gives the request up.
+  signal.addEventListener('abort', () => void request.socket?.resetAndDestroy());
   const request = httpRequest({
     host: proxy.host,
     port: proxy.port,
