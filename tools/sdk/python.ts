@@ -45,25 +45,24 @@ function objectType(schema: Schema, name: string, classes: Classes): string {
     type: typeOf(each, name + pascal(member), classes),
     isOptional: !required.includes(member),
   }));
-  const [optional, others] = [
-    lines.filter((each) => each.isOptional),
-    lines.filter((each) => !each.isOptional),
-  ];
+  const optional = lines.filter((each) => each.isOptional);
+  const others = lines.filter((each) => !each.isOptional);
   const isReserved = lines.some(({ member }) => keywords.test(member));
   if (isReserved && optional.length > 0) throw new Error(`${name}: optional beside a word of Python`);
-  const text = (members: typeof lines, indent: string) =>
-    members.map(({ member, type }) => `${indent}${member}: ${type}\n`).join('');
-  const items = others.map(({ member, type }) => `    "${member}": "${type}",\n`).join('');
+  const text = (members: typeof lines) =>
+    members.map(({ member, type }) => `    ${member}: ${type}\n`).join('');
+  const items = lines.map(({ member, type }) => `    "${member}": "${type}",\n`).join('');
   const doc = description === undefined ? '' : `    """${description}"""\n\n`;
-  // `NotRequired` needs Python 3.11: the optional members are those of a base class.
-  const base =
-    optional.length === 0 ? '' : `class _${name}(TypedDict, total=False):\n${text(optional, '    ')}\n\n`;
-  const body = `${doc}${text(others, '    ')}` || '    pass\n';
+  // `NotRequired` needs Python 3.11, so a base class has the optional members.
+  const [base, parent] =
+    optional.length === 0
+      ? ['', 'TypedDict']
+      : [`class _${name}(TypedDict, total=False):\n${text(optional)}\n\n`, `_${name}`];
   classes.set(
     name,
     isReserved
       ? `${name} = TypedDict("${name}", {\n${items}})\n`
-      : `${base}class ${name}(${base === '' ? 'TypedDict' : `_${name}`}):\n${body}`,
+      : `${base}class ${name}(${parent}):\n${doc}${text(others) || '    pass\n'}`,
   );
   return name;
 }

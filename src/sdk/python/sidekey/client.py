@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import webbrowser
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Iterator, Mapping, NamedTuple
 
@@ -138,30 +138,16 @@ class Sidekey(Operations):
         """
         return self._relayed(method, url, options, stream=False)
 
-    @contextmanager
-    def stream(self, method: str, url: str, **options: Unpack[RequestOptions]) -> Iterator[httpx.Response]:
+    def stream(self, method: str, url: str, **options: Unpack[RequestOptions]) -> closing[httpx.Response]:
         """Sends a request as ``request`` does. The caller reads the body as it arrives."""
-        response = self._relayed(method, url, options, stream=True)
-        try:
-            yield response
-        finally:
-            response.close()
+        return closing(self._relayed(method, url, options, stream=True))
 
-    def transport(
-        self,
-        *,
-        grant: str | None = None,
-        user: str | None = None,
-        agent: str | None = None,
-        reason: str | None = None,
-    ) -> RelayTransport:
+    def transport(self, **place: Unpack[Place]) -> RelayTransport:
         """Returns a transport for a client of httpx, whose requests use the grant."""
-        return RelayTransport(
-            self._http, {"grant": grant, "user": user, "agent": agent, "reason": reason or None}
-        )
+        return RelayTransport(self._http, **place)
 
     def requests_adapter(self, **place: Unpack[Place]) -> SidekeyAdapter:
-        """Returns an adapter for a session of requests. It takes the arguments of ``transport``."""
+        """Returns an adapter for a session of requests, whose requests use the grant."""
         from .requests import SidekeyAdapter
 
         return SidekeyAdapter(self.transport(**place))
@@ -226,13 +212,10 @@ class Sidekey(Operations):
         request = request_of(self._http, operation, given)
         # The next event may take any time.
         request.extensions["timeout"]["read"] = None
-        response = self._sent(self._http, request, (), stream=True)
-        try:
+        with closing(self._sent(self._http, request, (), stream=True)) as response:
             for line in response.iter_lines():
                 if line.startswith("data: "):
                     yield json.loads(line[6:])
-        finally:
-            response.close()
 
     def _relayed(self, method: str, url: str, options: Mapping[str, Any], *, stream: bool) -> httpx.Response:
         place, http = split(options)
@@ -299,18 +282,9 @@ class AsyncSidekey(AsyncOperations):
         finally:
             await response.aclose()
 
-    def transport(
-        self,
-        *,
-        grant: str | None = None,
-        user: str | None = None,
-        agent: str | None = None,
-        reason: str | None = None,
-    ) -> AsyncRelayTransport:
+    def transport(self, **place: Unpack[Place]) -> AsyncRelayTransport:
         """Returns a transport for a client of httpx, whose requests use the grant."""
-        return AsyncRelayTransport(
-            self._http, {"grant": grant, "user": user, "agent": agent, "reason": reason or None}
-        )
+        return AsyncRelayTransport(self._http, **place)
 
     async def connect(
         self,

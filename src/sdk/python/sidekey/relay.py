@@ -37,29 +37,33 @@ class RequestOptions(Place, total=False):
     timeout: float | httpx.Timeout | None
     #: Former name of ``grant``.
     grant_id: str | None
-    #: Former name of ``json``; of ``content``, for text and bytes.
-    body: Any
 
 
 def split(options: Mapping[str, Any]) -> tuple[Place, dict[str, Any]]:
     """Returns what a request is sent with, and the arguments of httpx."""
     http = dict(options)
-    body = http.pop("body", None)
-    if body is not None:
-        http["content" if isinstance(body, (str, bytes)) else "json"] = body
-    place: Any = {name: http.pop(name) for name in ("grant", "user", "agent", "reason") if name in http}
     if "grant_id" in http:
-        place["grant"] = http.pop("grant_id")
+        http["grant"] = http.pop("grant_id")
+    place: Any = {name: http.pop(name) for name in Place.__annotations__ if name in http}
     return place, http
 
 
 class _Relay:
     """The parts of both transports."""
 
-    def __init__(self, http: Any, place: Place) -> None:
+    def __init__(
+        self,
+        http: Any,
+        *,
+        grant: str | None = None,
+        user: str | None = None,
+        agent: str | None = None,
+        reason: str | None = None,
+    ) -> None:
         self._http = http
+        place = {"grant": grant, "user": user, "agent": agent, "reason": reason or None}
         self._place = {name: value for name, value in place.items() if value is not None}
-        #: Clients of other libraries with the interface of httpx (httpx2), which need requests and streams of their own.
+        #: Clients of other libraries with the interface of httpx (httpx2), which have classes of their own.
         self._others: dict[str, Any] = {}
 
     def _client_of(self, request: httpx.Request) -> Any:

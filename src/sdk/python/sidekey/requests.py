@@ -24,9 +24,6 @@ class _Body(io.RawIOBase):
         self._chunks = response.iter_raw()
         self._rest = b""
 
-    def readable(self) -> bool:
-        return True
-
     def readinto(self, buffer: Any) -> int:
         try:
             while not self._rest:
@@ -62,15 +59,8 @@ class SidekeyAdapter(HTTPAdapter):
         super().__init__()
         self._transport = transport
 
-    def send(
-        self,
-        request: requests.PreparedRequest,
-        stream: bool = False,
-        timeout: Any = None,
-        verify: Any = True,
-        cert: Any = None,
-        proxies: Any = None,
-    ) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
+        timeout = options.get("timeout")
         connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
         body: Any = request.body
         fields = httpx.Headers(dict(request.headers))
@@ -86,8 +76,6 @@ class SidekeyAdapter(HTTPAdapter):
         )
         try:
             answer = self._transport.handle_request(sent)
-        except httpx.ConnectTimeout as error:
-            raise requests.ConnectTimeout(error, request=request) from error
         except httpx.TimeoutException as error:
             raise requests.ReadTimeout(error, request=request) from error
         except httpx.TransportError as error:

@@ -71,8 +71,8 @@ async def main():
         with requests.Session() as session:
             session.mount("https://", sidekey.requests_adapter(grant="desk"))
             send_with_requests(session)
-        sidekey.request("PUT", f"{UPSTREAM}/echo/former/json", grant_id="desk", body=[1])
-        sidekey.request("PUT", f"{UPSTREAM}/echo/former/text", grant_id="desk", body="é")
+        response = sidekey.request("PUT", f"{UPSTREAM}/echo/former", grant_id="desk")
+        assert response.extensions["sidekey"]["grant"]["name"] == "desk"
     async with AsyncSidekey() as sidekey:
         await send("async", lambda *args, **options: sidekey.request(*args, grant="desk", **options), chunks_later)
         async with httpx.AsyncClient(transport=sidekey.transport(grant="desk")) as client:
