@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { routes } from '../../src/api/routes.ts';
 import { packageRoot } from '../../src/lib/package-files.ts';
 import { readApi } from './document.ts';
-import { renderPython } from './python.ts';
+import { renderPython, renderPythonErrors } from './python.ts';
 import { renderTypeScript } from './typescript.ts';
 
 /**
@@ -29,6 +29,7 @@ export function makeSdk(): void {
   const api = readApi();
   write('src/sdk/client/operations.ts', renderTypeScript(api));
   write('src/sdk/python/sidekey/operations.py', renderPython(api));
+  write('src/sdk/python/sidekey/errors.py', renderPythonErrors());
 }
 
 /** Writes a file of the package, unless it has that text: a program may be reading it. */

@@ -1,3 +1,4 @@
+import { failures } from '../../src/lib/failures.ts';
 import { type Api, membersOf, nameOf, type Operation, type Schema } from './document.ts';
 
 /** The generated part of the Python SDK. */
@@ -39,18 +40,29 @@ function objectType(schema: Schema, name: string, classes: Classes): string {
     return `dict[str, ${typeof more === 'object' ? typeOf(more, `${name}Value`, classes) : 'Any'}]`;
   // Reserves the place before those of the members, which are resolved late.
   classes.set(name, '');
-  const lines = entries.map(([member, each]) => {
-    const type = typeOf(each, name + pascal(member), classes);
-    return [member, required.includes(member) ? type : `NotRequired[${type}]`] as const;
-  });
+  const lines = entries.map(([member, each]) => ({
+    member,
+    type: typeOf(each, name + pascal(member), classes),
+    isOptional: !required.includes(member),
+  }));
+  const optional = lines.filter((each) => each.isOptional);
+  const others = lines.filter((each) => !each.isOptional);
+  const isReserved = lines.some(({ member }) => keywords.test(member));
+  if (isReserved && optional.length > 0) throw new Error(`${name}: optional beside a word of Python`);
+  const text = (members: typeof lines) =>
+    members.map(({ member, type }) => `    ${member}: ${type}\n`).join('');
+  const items = lines.map(({ member, type }) => `    "${member}": "${type}",\n`).join('');
   const doc = description === undefined ? '' : `    """${description}"""\n\n`;
-  const body = lines.map(([member, type]) => `    ${member}: ${type}\n`).join('');
-  const items = lines.map(([member, type]) => `    "${member}": "${type}",\n`).join('');
+  // `NotRequired` needs Python 3.11, so a base class has the optional members.
+  const [base, parent] =
+    optional.length === 0
+      ? ['', 'TypedDict']
+      : [`class _${name}(TypedDict, total=False):\n${text(optional)}\n\n`, `_${name}`];
   classes.set(
     name,
-    entries.some(([member]) => keywords.test(member))
+    isReserved
       ? `${name} = TypedDict("${name}", {\n${items}})\n`
-      : `class ${name}(TypedDict):\n${doc}${body}`,
+      : `${base}class ${name}(${parent}):\n${doc}${text(others) || '    pass\n'}`,
   );
   return name;
 }
@@ -124,7 +136,7 @@ export function renderPython({ schemas, operations }: Api): string {
 # mypy: disable-error-code="no-any-return"
 from __future__ import annotations
 
-from typing import Any, AsyncIterator, Iterator, Literal, NotRequired, TypedDict
+from typing import Any, AsyncIterator, Iterator, Literal, TypedDict
 
 #: Value of a parameter that is not sent.
 UNSET: Any = object()
@@ -164,4 +176,27 @@ class AsyncOperations:
         raise NotImplementedError
 
 ${methods.map((each) => each.async).join('\n')}`;
+}
+
+/** Failures that the clients add, by their code. */
+const ofClients: Readonly<Record<string, string>> = {
+  session_expired: 'Nobody connected an account in time.',
+  timeout: 'Sidekey did not answer in time.',
+  unexpected_answer: 'The answer is not from Sidekey.',
+  unreachable: 'Sidekey does not answer.',
+};
+
+/** Returns the module with one class for each code. */
+export function renderPythonErrors(): string {
+  const all = Object.entries(failures).map(([code, { sentence }]) => [code, sentence] as const);
+  const classes = [...all, ...Object.entries(ofClients)].map(
+    ([code, sentence]) =>
+      `class ${pascal(code)}Error(SidekeyError, code="${code}"):\n    """${sentence}"""\n`,
+  );
+  return `# Made by "npm run sdk" from the failures of docs/errors.md.
+"""One class for each code of a failure."""
+
+from .transport import SidekeyError
+
+${classes.map((each) => `\n${each}`).join('\n')}`;
 }

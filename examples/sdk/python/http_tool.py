@@ -31,7 +31,7 @@ class HttpTool:
     def invoke(self, given: dict[str, Any]) -> str:
         try:
             answer = self._sidekey.request(
-                given["method"], given["url"], reason=given["reason"], body=given.get("body"), agent=self._agent
+                given["method"], given["url"], reason=given["reason"], json=given.get("body"), agent=self._agent
             )
         except SidekeyError as error:
             # The model reads why, and the way out.

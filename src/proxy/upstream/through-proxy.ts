@@ -104,8 +104,8 @@ async function send(request: ClientRequest, body: Hop['body']): Promise<void> {
     request.end();
     return;
   }
-  // The first part of the body may come late.
-  request.flushHeaders();
+  // The first part of the body may come late. `flushHeaders` would send the bytes of fields as UTF-8.
+  request.write('', 'latin1');
   try {
     await pipeline(readFrom(body), request);
   } catch (error) {

@@ -1,59 +1,16 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { text } from 'node:stream/consumers';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
-import { missing } from '../../clients/support/stage.ts';
 import { startConnecting } from '../../support/connect-session.ts';
 import { startDevice } from '../../support/device-session.ts';
-import { startService, type TestService } from '../../support/service.ts';
+import { linesOf, packagesMissing, startPython, systemPython } from '../../support/python-program.ts';
+import { startService } from '../../support/service.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { startUpstream } from '../../support/upstream.ts';
 
-const root = join(import.meta.dirname, '../../..');
-// The system's own, which has the packages of the system.
-const python = '/usr/bin/python3';
-const absent = missing(python, '-c', 'import httpx');
+const absent = packagesMissing(systemPython, 'httpx');
 const why = absent === false ? '' : ` (skipped: ${absent})`;
-
-/** Starts a Python program with the SDK. */
-async function start(
-  service: Pick<TestService, 'url' | 'key'>,
-  args: readonly string[],
-  env: Readonly<Record<string, string>> = {},
-) {
-  const child = spawn(python, args, {
-    cwd: root,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: {
-      PYTHONPATH: `${join(root, 'src/sdk/python')}:${join(root, 'examples/sdk/python')}`,
-      PYTHONDONTWRITEBYTECODE: '1',
-      SIDEKEY_API_URL: service.url,
-      SIDEKEY_API_KEY: await service.key(),
-      ...env,
-    },
-  });
-  const complaints = text(child.stderr);
-  const ended = once(child, 'close') as Promise<[number]>;
-  return {
-    complaints,
-    lines: createInterface(child.stdout)[Symbol.asyncIterator](),
-    async done() {
-      const [exit] = await ended;
-      expect(exit, await complaints).toBe(0);
-    },
-  };
-}
-
-async function linesOf(started: Awaited<ReturnType<typeof start>>): Promise<unknown[]> {
-  const values: unknown[] = [];
-  for await (const line of started.lines) values.push(JSON.parse(line));
-  await started.done();
-  return values;
-}
 
 async function withTickets() {
   const upstream = await startUpstream((request, response) => {
@@ -101,14 +58,14 @@ describe.skipIf(absent !== false)(`the Python clients${why}`, () => {
       PROXY: sidekey.url,
     };
     const told = await linesOf(
-      await start(service, ['test/integration/sdk/programs/story.py', 'story'], env),
+      await startPython(service, ['test/integration/sdk/programs/story.py', 'story'], env),
     );
     expect(told).toEqual([expected('sync'), expected('async')]);
   });
 
   test('wait until the person has connected the account', async () => {
     const at = await startConnecting();
-    const started = await start(at, ['test/integration/sdk/programs/story.py', 'connect']);
+    const started = await startPython(at, ['test/integration/sdk/programs/story.py', 'connect']);
     for (let clients = 0; clients < 2; clients += 1) {
       const { value: link } = await started.lines.next();
       const browser = at.browser();
@@ -121,7 +78,7 @@ describe.skipIf(absent !== false)(`the Python clients${why}`, () => {
 
   test('without a browser, or if requested, wait until the person has entered a code', async () => {
     const at = await startDevice();
-    const started = await start(at, ['test/integration/sdk/programs/story.py', 'device']);
+    const started = await startPython(at, ['test/integration/sdk/programs/story.py', 'device']);
     for (let connections = 0; connections < 4; connections += 1) {
       const { value: code } = await started.lines.next();
       await at.server.approve(String(code));
@@ -140,7 +97,7 @@ try:
     sidekey.Sidekey().connect("desk", "alice", on_code=fail)
 except sidekey.SidekeyError as error:
     print('"' + str(error) + '"')`;
-    expect(await linesOf(await start(at, ['-c', program]))).toEqual(['no screen']);
+    expect(await linesOf(await startPython(at, ['-c', program]))).toEqual(['no screen']);
   });
 
   test('print the address if the provider has no device flow', async () => {
@@ -159,7 +116,7 @@ try:
     client.connect("acme", "alice", device=True)
 except sidekey.SidekeyError as error:
     print('"' + error.code + '"')`;
-    const started = await start(at, ['-c', program]);
+    const started = await startPython(at, ['-c', program]);
     expect(await linesOf(started)).toEqual(['stopped', 'config_invalid']);
     expect(await started.complaints).toContain(`${at.url}/connect/cs_`);
   });
@@ -177,9 +134,9 @@ for arguments in ({}, {"base_url": "http://10.0.0.1"}, {"base_url": "http://side
             seen.append(error.code)
 sidekey.Sidekey("http://10.0.0.1", "sk_1", allow_plain_http=True)
 print(json.dumps(seen))`;
-    const [seen] = await linesOf(await start(service, ['-c', program], { SIDEKEY_API_KEY: '' }));
+    const [seen] = await linesOf(await startPython(service, ['-c', program], { SIDEKEY_API_KEY: '' }));
     expect(seen).toHaveLength(6);
-    const [others] = await linesOf(await start(service, ['-c', program]));
+    const [others] = await linesOf(await startPython(service, ['-c', program]));
     expect(others).toEqual(Array.from({ length: 4 }, () => 'input_invalid'));
   });
 
@@ -202,7 +159,7 @@ try:
     sidekey.Sidekey()
 except sidekey.SidekeyError as error:
     print(json.dumps(str(error)))`;
-    const told = await linesOf(await start({ url, key }, ['-c', code], env));
+    const told = await linesOf(await startPython({ url, key }, ['-c', code], env));
     const refused: unknown = expect.stringContaining('has no API key');
     expect(told).toEqual(['auditor', refused, refused]);
   });
@@ -211,7 +168,7 @@ except sidekey.SidekeyError as error:
     const service = await withTickets();
     const args = ['test/integration/sdk/programs/notebook.py', 'examples/sdk/python/notebook.ipynb'];
     const env = { TICKETS_URL: `https://${service.upstream.authority}/tickets` };
-    expect(await linesOf(await start(service, args, env))).toEqual([2]);
+    expect(await linesOf(await startPython(service, args, env))).toEqual([2]);
   });
 
   test('offer a model tool that sends requests as its agent, and returns the reason of a refusal', async () => {
@@ -225,7 +182,7 @@ tool = HttpTool(Sidekey(), agent="helper")
 print(json.dumps(tool.invoke({"method": "GET", "url": os.environ["TICKETS_URL"], "reason": "report"})))
 print(json.dumps(tool.invoke({"method": "GET", "url": "https://other.example.com/", "reason": "report"})))`;
     const env = { TICKETS_URL: `https://${service.upstream.authority}/tickets` };
-    const [answer, refused] = await linesOf(await start(service, ['-c', program], env));
+    const [answer, refused] = await linesOf(await startPython(service, ['-c', program], env));
     expect(answer).toBe('200\n[{"id":1},{"id":2}]');
     expect(refused).toMatch(/^Refused \(domain_not_allowed\): .*sidekey domain/);
     expect((await service.sidekey.audit()).find(({ event }) => event === 'access')).toMatchObject({

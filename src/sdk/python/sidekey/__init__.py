@@ -1,14 +1,15 @@
 """Client of Sidekey, the proxy that adds credentials to the requests of AI agents (docs/sdk.md)."""
 
 try:
+    from . import errors
     from .client import AsyncSidekey, Connected, Sidekey
 except ModuleNotFoundError as error:
-    if error.name != "sidekey.operations":
+    if error.name not in ("sidekey.errors", "sidekey.operations"):
         raise
     raise ImportError(
-        'sidekey.operations is missing, because it is generated: run "npm ci && npm run sdk" in the checkout, '
+        f'{error.name} is missing, because it is generated: run "npm ci && npm run sdk" in the checkout, '
         "then install src/sdk/python again"
     ) from error
 from .transport import SidekeyError
 
-__all__ = ["AsyncSidekey", "Connected", "Sidekey", "SidekeyError"]
+__all__ = ["AsyncSidekey", "Connected", "Sidekey", "SidekeyError", "errors"]

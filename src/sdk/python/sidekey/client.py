@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 import sys
 import threading
 import time
 import webbrowser
+from contextlib import asynccontextmanager, closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any, AsyncIterator, Callable, Iterator, Mapping, NamedTuple
+from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Iterator, Mapping, NamedTuple
 
 import httpx
 
 from .operations import UNSET, AsyncOperations, DeviceSession, Operations
+from .relay import AsyncRelayTransport, Place, RelayTransport, RequestOptions, split
 from .transport import (
-    ApiRequest,
+    API_METHODS,
     SidekeyError,
     connection_of,
     failure_of,
+    no_answer,
     request_of,
-    unreachable,
     wait_before_retry,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .requests import SidekeyAdapter
 
 LOOK_EVERY = 1.0
 
@@ -35,39 +41,6 @@ class Connected(NamedTuple):
     user: str
 
 
-def _envelope(method: str, url: str, options: Mapping[str, Any]) -> ApiRequest:
-    body = options["body"]
-    given = {
-        "method": method,
-        "url": url,
-        "grant": options["grant_id"],
-        "user": options["user"],
-        "agent": options["agent"],
-        "reason": options["reason"] or None,
-        "headers": [f"{name}: {value}" for name, value in (options["headers"] or {}).items()],
-        "body": body if body is None or isinstance(body, str) else json.dumps(body),
-    }
-    given = {name: UNSET if value is None else value for name, value in given.items()}
-    return request_of("sendRequest", given, is_repeatable=method in ("GET", "HEAD"))
-
-
-def _opened(method: str, url: str, envelope: Mapping[str, Any]) -> httpx.Response:
-    encoded = envelope.get("body_base64")
-    dropped = ("content-length", "transfer-encoding")
-    fields = [
-        (name, each)
-        for name, value in envelope["headers"].items()
-        if name not in dropped
-        for each in (value if isinstance(value, list) else [value])
-    ]
-    return httpx.Response(
-        envelope["status"],
-        headers=fields,
-        content=envelope.get("body", "").encode() if encoded is None else base64.b64decode(encoded),
-        request=httpx.Request(method, url),
-    )
-
-
 def _environment(found: Mapping[str, Any], base: Mapping[str, str] | None) -> dict[str, str]:
     kept = {name: value for name, value in (os.environ if base is None else base).items() if name not in found["remove"]}
     return {**kept, **found["set"]}
@@ -76,13 +49,12 @@ def _environment(found: Mapping[str, Any], base: Mapping[str, str] | None) -> di
 def _outcome(session: Mapping[str, Any]) -> Connected | None:
     """Returns None while the session waits for the person."""
     error: Any = session.get("error")
-    match session["status"]:
-        case "pending":
-            return None
-        case "connected":
-            return Connected(session["grant_id"], session["provider"], session["user"])
-        case "failed":
-            raise SidekeyError(error["detail"], code=error["code"], hint="connect again")
+    if session["status"] == "pending":
+        return None
+    if session["status"] == "connected":
+        return Connected(session["grant_id"], session["provider"], session["user"])
+    if session["status"] == "failed":
+        raise SidekeyError(error["detail"], code=error["code"], hint="connect again")
     detail = "Nobody connected an account in time." if error is None else error["detail"]
     raise SidekeyError(detail, code="session_expired", hint="connect again, and answer within 15 minutes")
 
@@ -141,9 +113,14 @@ class Sidekey(Operations):
     """Client of the API. Defaults: ``SIDEKEY_API_URL`` or http://127.0.0.1:8378, and ``SIDEKEY_API_KEY``."""
 
     def __init__(
-        self, base_url: str | None = None, api_key: str | None = None, *, allow_plain_http: bool = False
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout: float | httpx.Timeout | None = 30.0,
+        allow_plain_http: bool = False,
     ) -> None:
-        self._http = httpx.Client(**connection_of(base_url, api_key, allow_plain_http))
+        self._http = httpx.Client(**connection_of(base_url, api_key, timeout, allow_plain_http))
 
     def __enter__(self) -> Sidekey:
         return self
@@ -154,23 +131,26 @@ class Sidekey(Operations):
     def close(self) -> None:
         self._http.close()
 
-    def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        grant_id: str | None = None,
-        reason: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        body: Any = None,
-        user: str | None = None,
-        agent: str | None = None,
-    ) -> httpx.Response:
-        """Sends a request with the credential of a grant, through the checks of the proxy."""
-        options = {
-            "grant_id": grant_id, "reason": reason, "headers": headers, "body": body, "user": user, "agent": agent,
-        }  # fmt: skip
-        return _opened(method, url, self._send(_envelope(method, url, options)))
+    def request(self, method: str, url: str, **options: Unpack[RequestOptions]) -> httpx.Response:
+        """Sends a request with the credential of a grant, through the checks of the proxy.
+
+        ``params``, ``headers``, ``content``, ``data``, ``files``, ``json`` and ``timeout`` are those of httpx.
+        """
+        return self._relayed(method, url, options, stream=False)
+
+    def stream(self, method: str, url: str, **options: Unpack[RequestOptions]) -> closing[httpx.Response]:
+        """Sends a request as ``request`` does. The caller reads the body as it arrives."""
+        return closing(self._relayed(method, url, options, stream=True))
+
+    def transport(self, **place: Unpack[Place]) -> RelayTransport:
+        """Returns a transport for a client of httpx, whose requests use the grant."""
+        return RelayTransport(self._http, **place)
+
+    def requests_adapter(self, **place: Unpack[Place]) -> SidekeyAdapter:
+        """Returns an adapter for a session of requests, whose requests use the grant."""
+        from .requests import SidekeyAdapter
+
+        return SidekeyAdapter(self.transport(**place))
 
     def connect(
         self,
@@ -218,38 +198,49 @@ class Sidekey(Operations):
         return _environment(self.get_environment(proxy=proxy, agent=agent, grants=grants, ttl=ttl), base)
 
     def _call(self, operation: str, given: dict[str, Any]) -> Any:
-        return self._send(request_of(operation, given))
+        response = self._sent(self._http, request_of(self._http, operation, given), API_METHODS)
+        return response.json() if response.content else None
 
     def _pages(self, operation: str, given: dict[str, Any]) -> Iterator[Any]:
         cursor = UNSET
         while cursor is not None:
-            page = self._send(request_of(operation, {**given, "cursor": cursor}))
+            page = self._call(operation, {**given, "cursor": cursor})
             yield from page["data"]
             cursor = page["next_cursor"]
 
     def _stream(self, operation: str, given: dict[str, Any]) -> Iterator[Any]:
-        request = request_of(operation, given)
-        with self._http.stream(request.method, request.path, params=request.params) as response:
-            if not response.is_success:
-                response.read()
-                raise failure_of(response)
+        request = request_of(self._http, operation, given)
+        # The next event may take any time.
+        request.extensions["timeout"]["read"] = None
+        with closing(self._sent(self._http, request, (), stream=True)) as response:
             for line in response.iter_lines():
                 if line.startswith("data: "):
                     yield json.loads(line[6:])
 
-    def _send(self, request: ApiRequest) -> Any:
-        method, path, params, body, _, headers = request
+    def _relayed(self, method: str, url: str, options: Mapping[str, Any], *, stream: bool) -> httpx.Response:
+        place, http = split(options)
+        # A client for each request keeps the cookies of users apart. It reads no password from a netrc file.
+        client = httpx.Client(transport=self.transport(**place), timeout=self._http.timeout, trust_env=False)
+        request = client.build_request(method, url, **http)
+        return self._sent(client, request, ("GET", "HEAD"), stream=stream)
+
+    def _sent(
+        self, http: httpx.Client, request: httpx.Request, repeatable: tuple[str, ...], *, stream: bool = False
+    ) -> httpx.Response:
+        """Returns the answer. ``repeatable``: methods that may be sent again if the answer was lost."""
         retries = 0
         while True:
             try:
-                response = self._http.request(method, path, params=params, json=body, headers=headers)
-                if response.is_success:
-                    return response.json() if response.content else None
+                response = http.send(request, stream=stream)
+                # A failure of the upstream is an answer.
+                if response.is_success or "sidekey" in response.extensions:
+                    return response
+                response.read()
                 failure = failure_of(response)
             except httpx.TransportError as error:
-                failure = unreachable(str(self._http.base_url), error)
+                failure = no_answer(self._http.base_url, error)
                 failure.__cause__ = error
-            wait = wait_before_retry(request, failure, retries)
+            wait = wait_before_retry(request, failure, retries, repeatable)
             if wait is None:
                 raise failure
             time.sleep(wait)
@@ -260,9 +251,14 @@ class AsyncSidekey(AsyncOperations):
     """Client of the API for asyncio, with the methods of ``Sidekey``."""
 
     def __init__(
-        self, base_url: str | None = None, api_key: str | None = None, *, allow_plain_http: bool = False
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout: float | httpx.Timeout | None = 30.0,
+        allow_plain_http: bool = False,
     ) -> None:
-        self._http = httpx.AsyncClient(**connection_of(base_url, api_key, allow_plain_http))
+        self._http = httpx.AsyncClient(**connection_of(base_url, api_key, timeout, allow_plain_http))
 
     async def __aenter__(self) -> AsyncSidekey:
         return self
@@ -273,23 +269,22 @@ class AsyncSidekey(AsyncOperations):
     async def close(self) -> None:
         await self._http.aclose()
 
-    async def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        grant_id: str | None = None,
-        reason: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        body: Any = None,
-        user: str | None = None,
-        agent: str | None = None,
-    ) -> httpx.Response:
-        """Sends a request with the credential of a grant, through the checks of the proxy."""
-        options = {
-            "grant_id": grant_id, "reason": reason, "headers": headers, "body": body, "user": user, "agent": agent,
-        }  # fmt: skip
-        return _opened(method, url, await self._send(_envelope(method, url, options)))
+    async def request(self, method: str, url: str, **options: Unpack[RequestOptions]) -> httpx.Response:
+        """Sends a request with the credential of a grant: see ``Sidekey.request``."""
+        return await self._relayed(method, url, options, stream=False)
+
+    @asynccontextmanager
+    async def stream(self, method: str, url: str, **options: Unpack[RequestOptions]) -> AsyncIterator[httpx.Response]:
+        """Sends a request as ``request`` does. The caller reads the body as it arrives."""
+        response = await self._relayed(method, url, options, stream=True)
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    def transport(self, **place: Unpack[Place]) -> AsyncRelayTransport:
+        """Returns a transport for a client of httpx, whose requests use the grant."""
+        return AsyncRelayTransport(self._http, **place)
 
     async def connect(
         self,
@@ -333,39 +328,53 @@ class AsyncSidekey(AsyncOperations):
         return _environment(await self.get_environment(proxy=proxy, agent=agent, grants=grants, ttl=ttl), base)
 
     async def _call(self, operation: str, given: dict[str, Any]) -> Any:
-        return await self._send(request_of(operation, given))
+        response = await self._sent(self._http, request_of(self._http, operation, given), API_METHODS)
+        return response.json() if response.content else None
 
     async def _pages(self, operation: str, given: dict[str, Any]) -> AsyncIterator[Any]:
         cursor = UNSET
         while cursor is not None:
-            page = await self._send(request_of(operation, {**given, "cursor": cursor}))
+            page = await self._call(operation, {**given, "cursor": cursor})
             for entry in page["data"]:
                 yield entry
             cursor = page["next_cursor"]
 
     async def _stream(self, operation: str, given: dict[str, Any]) -> AsyncIterator[Any]:
-        request = request_of(operation, given)
-        async with self._http.stream(request.method, request.path, params=request.params) as response:
-            if not response.is_success:
-                await response.aread()
-                raise failure_of(response)
+        request = request_of(self._http, operation, given)
+        # The next event may take any time.
+        request.extensions["timeout"]["read"] = None
+        response = await self._sent(self._http, request, (), stream=True)
+        try:
             async for line in response.aiter_lines():
                 if line.startswith("data: "):
                     yield json.loads(line[6:])
+        finally:
+            await response.aclose()
 
-    async def _send(self, request: ApiRequest) -> Any:
-        method, path, params, body, _, headers = request
+    async def _relayed(self, method: str, url: str, options: Mapping[str, Any], *, stream: bool) -> httpx.Response:
+        place, http = split(options)
+        # A client for each request keeps the cookies of users apart. It reads no password from a netrc file.
+        client = httpx.AsyncClient(transport=self.transport(**place), timeout=self._http.timeout, trust_env=False)
+        request = client.build_request(method, url, **http)
+        return await self._sent(client, request, ("GET", "HEAD"), stream=stream)
+
+    async def _sent(
+        self, http: httpx.AsyncClient, request: httpx.Request, repeatable: tuple[str, ...], *, stream: bool = False
+    ) -> httpx.Response:
+        """Returns the answer. ``repeatable``: methods that may be sent again if the answer was lost."""
         retries = 0
         while True:
             try:
-                response = await self._http.request(method, path, params=params, json=body, headers=headers)
-                if response.is_success:
-                    return response.json() if response.content else None
+                response = await http.send(request, stream=stream)
+                # A failure of the upstream is an answer.
+                if response.is_success or "sidekey" in response.extensions:
+                    return response
+                await response.aread()
                 failure = failure_of(response)
             except httpx.TransportError as error:
-                failure = unreachable(str(self._http.base_url), error)
+                failure = no_answer(self._http.base_url, error)
                 failure.__cause__ = error
-            wait = wait_before_retry(request, failure, retries)
+            wait = wait_before_retry(request, failure, retries, repeatable)
             if wait is None:
                 raise failure
             await asyncio.sleep(wait)

@@ -8,7 +8,7 @@ import os
 import random
 import re
 import uuid
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -22,11 +22,19 @@ MAX_WAIT = 30
 
 
 class SidekeyError(Exception):
-    """A failure, with the way out.
+    """A failure, with the way out. Each code has a class in ``sidekey.errors``.
 
     ``code`` is stable: docs/errors.md lists those of the service; ``unreachable``: the service did not answer.
     ``status`` is that of the answer (0: there was none). ``retry_after`` is in seconds.
     """
+
+    _classes: ClassVar[dict[str, type[SidekeyError]]] = {}
+
+    def __init_subclass__(cls, code: str = "") -> None:
+        SidekeyError._classes.setdefault(code, cls)
+
+    def __new__(cls, message: str, *, code: str, **_: Any) -> SidekeyError:
+        return super().__new__(SidekeyError._classes.get(code, cls) if cls is SidekeyError else cls, message)
 
     def __init__(
         self,
@@ -48,17 +56,11 @@ class SidekeyError(Exception):
         return sentence if self.hint is None else f"{sentence} ({self.hint})"
 
 
-class ApiRequest(NamedTuple):
-    method: str
-    path: str
-    params: httpx.QueryParams
-    body: dict[str, Any] | None
-    #: Whether a request whose answer was lost may be sent again.
-    is_repeatable: bool
-    headers: dict[str, str]
+#: Methods of the API that may be sent again if the answer was lost.
+API_METHODS = ("GET", "POST")
 
 
-def request_of(operation: str, given: dict[str, Any], *, is_repeatable: bool | None = None) -> ApiRequest:
+def request_of(http: httpx.Client | httpx.AsyncClient, operation: str, given: dict[str, Any]) -> httpx.Request:
     """Returns the request of an operation. Members that the path and the query do not have are the body."""
     method, template, query = OPERATIONS[operation]
     rest = {name: value for name, value in given.items() if value is not UNSET}
@@ -68,16 +70,10 @@ def request_of(operation: str, given: dict[str, Any], *, is_repeatable: bool | N
         value = rest.pop(name, None)
         for each in value if isinstance(value, list) else [] if value is None else [value]:
             params.append((name, str(each).lower() if isinstance(each, bool) else str(each)))
+    body = None if method in ("GET", "DELETE") else rest
     # With a random key, a retry does not do the work twice.
-    headers = {"idempotency-key": str(uuid.uuid4())} if method == "POST" and is_repeatable is None else {}
-    return ApiRequest(
-        method,
-        path,
-        httpx.QueryParams(params),
-        None if method in ("GET", "DELETE") else rest,
-        (method == "GET" or bool(headers)) if is_repeatable is None else is_repeatable,
-        headers,
-    )
+    headers = {"idempotency-key": str(uuid.uuid4())} if method == "POST" else {}
+    return http.build_request(method, path, params=params, json=body, headers=headers)
 
 
 def failure_of(response: httpx.Response) -> SidekeyError:
@@ -98,8 +94,11 @@ def failure_of(response: httpx.Response) -> SidekeyError:
     )
 
 
-def unreachable(url: str, cause: Exception) -> SidekeyError:
-    """Returns the failure of a request without an answer."""
+def no_answer(url: httpx.URL, cause: Exception) -> SidekeyError:
+    """Returns the failure of a request without a complete answer."""
+    if isinstance(cause, httpx.TimeoutException):
+        hint = "set a longer timeout: a person may have to approve the request"
+        return SidekeyError(f"{url} did not answer in time.", code="timeout", hint=hint)
     if "CERTIFICATE_VERIFY_FAILED" in str(cause):
         hint = "set SSL_CERT_FILE to the file of its CA, or correct SIDEKEY_API_URL"
         return SidekeyError(f"The certificate of {url} is not trusted.", code="unreachable", hint=hint)
@@ -107,15 +106,19 @@ def unreachable(url: str, cause: Exception) -> SidekeyError:
     return SidekeyError(f"{url} does not answer.", code="unreachable", hint=hint)
 
 
-def wait_before_retry(request: ApiRequest, failure: SidekeyError, retries: int) -> float | None:
+def wait_before_retry(
+    request: httpx.Request, failure: SidekeyError, retries: int, repeatable: tuple[str, ...]
+) -> float | None:
     """Returns the seconds to wait; None: the failure is final."""
     is_worth_it = (
         # It was refused before any work.
         failure.status == 429
         # The first attempt is still under way.
         or (failure.code == "idempotency_conflict" and retries > 0)
-        or (request.is_repeatable and failure.status in (0, 502, 503, 504))
+        or (request.method in repeatable and (failure.code == "unreachable" or failure.status in (502, 503, 504)))
     )
+    # A body of another type can be read only once.
+    is_worth_it = is_worth_it and isinstance(request.stream, httpx.ByteStream)
     if not is_worth_it or retries == MAX_RETRIES or (failure.retry_after or 0) > MAX_WAIT:
         return None
     if failure.retry_after is not None:
@@ -123,7 +126,9 @@ def wait_before_retry(request: ApiRequest, failure: SidekeyError, retries: int) 
     return FIRST_WAIT * float(2**retries) * (1 + random.random())
 
 
-def connection_of(base_url: str | None, api_key: str | None, allow_plain_http: bool) -> dict[str, Any]:
+def connection_of(
+    base_url: str | None, api_key: str | None, timeout: float | httpx.Timeout | None, allow_plain_http: bool
+) -> dict[str, Any]:
     """Returns the arguments of an httpx client."""
     key = api_key or os.environ.get("SIDEKEY_API_KEY")
     saved = {} if key else _saved_login()
@@ -142,7 +147,8 @@ def connection_of(base_url: str | None, api_key: str | None, allow_plain_http: b
         hint = "use https, or set allow_plain_http in a network that you trust"
         raise SidekeyError("The key would go to another machine in the clear.", code="input_invalid", hint=hint)
     # The key goes to this address alone.
-    return {"base_url": url, "headers": {"authorization": f"Bearer {key}"}, "follow_redirects": False, "timeout": None}
+    headers = {"authorization": f"Bearer {key}"}
+    return {"base_url": url, "headers": headers, "follow_redirects": False, "timeout": timeout}
 
 
 def _saved_login() -> dict[str, str]:

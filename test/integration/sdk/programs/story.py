@@ -46,12 +46,12 @@ async def story(sidekey, name):
     told["agents"] = [agent["name"] for agent in await entries(sidekey.list_agents(limit=1)) if agent["name"].startswith(f"{name}-")]
     await settled(sidekey.remove_agent(agent=f"{name}-b"))
     told["missing"] = await failure(lambda: sidekey.get_agent(agent=f"{name}-b"))
-    posted = await settled(sidekey.request("POST", url, grant_id="desk", reason="ticket 7", headers={"X-Own": "1"}, body={"a": 1}))
+    posted = await settled(sidekey.request("POST", url, grant="desk", reason="ticket 7", headers={"X-Own": "1"}, json={"a": 1}))
     told["posted"] = [posted.status_code, posted.json()]
     told["bytes"] = list((await settled(sidekey.request("GET", f"{url}bytes"))).content)
     told["gzip"] = (await settled(sidekey.request("GET", f"{url}gzip"))).text
-    told["unnamed"] = await failure(lambda: sidekey.request("GET", url, grant_id=""))
-    told["named"] = await failure(lambda: sidekey.request("GET", os.environ["TUNNELLED"], grant_id="desk"))
+    told["unnamed"] = await failure(lambda: sidekey.request("GET", url, grant=""))
+    told["named"] = await failure(lambda: sidekey.request("GET", os.environ["TUNNELLED"], grant="desk"))
     told["refused"] = await failure(lambda: sidekey.request("GET", "https://other.example.com/"))
     env = await settled(sidekey.proxy_env(proxy=os.environ["PROXY"], agent=f"{name}-a", grants=["desk"], base={"KEPT": "1"}))
     told["env"] = [env["KEPT"], env["HTTPS_PROXY"].startswith("http://")]
