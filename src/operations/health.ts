@@ -2,15 +2,7 @@ import { z } from 'zod';
 import { displayName } from '../config/problem.ts';
 import type { SidekeyError } from '../lib/errors.ts';
 import { instanceOf } from '../store/vault/instance.ts';
-import {
-  attempt,
-  broken,
-  type Finding,
-  finding,
-  type GrantCounts,
-  type HealthView,
-  type Need,
-} from './finding.ts';
+import { attempt, broken, type Finding, finding, type HealthView, type Need } from './finding.ts';
 import { lookAtAudit } from './look-at-audit.ts';
 import { lookAtDomains, lookAtGrants } from './look-at-grants.ts';
 import { lookAtProxy } from './look-at-proxy.ts';
@@ -110,7 +102,7 @@ const sealed: ReadonlySet<string> = new Set(['store', 'key']);
 
 async function lookInside({ open, lost, proxy, now }: HealthParts): Promise<readonly Finding[]> {
   let view: HealthView;
-  let counts: GrantCounts | undefined;
+  let counts: Parameters<typeof lookAtStore>[1];
   try {
     view = await open();
     counts = await view.store?.grantChecks.count(now());

@@ -10,7 +10,7 @@ import { proxiedGet } from '../../support/proxied-get.ts';
 import { proposal, question, yes } from '../../support/question.ts';
 import { openTunnel } from '../../support/raw-client.ts';
 import { addAgent } from '../../support/rights.ts';
-import { startService } from '../../support/service.ts';
+import { startService, type TestService } from '../../support/service.ts';
 
 /** Grants of other users in the store. */
 const all = 2_000;
@@ -87,11 +87,14 @@ async function withApprovals() {
     standing = await asked(n);
     await store.approvals.answer(standing, yes(Date.now(), { kind: 'until', at: Date.now() + 3_600_000 }));
   }
-  const { folder, configFile } = service.sidekey;
+  return { ...service, store, standing, command: commandOf(service.sidekey) };
+}
+
+/** Returns a function that runs a command with the config of a proxy, until the test ends. */
+function commandOf({ folder, configFile }: TestService['sidekey']) {
   const before = process.cwd();
   onTestFinished(() => process.chdir(before));
-  const command = (...words: string[]) => runHere([...words, '--config', configFile], folder);
-  return { ...service, store, standing, command };
+  return (...words: string[]) => runHere([...words, '--config', configFile], folder);
 }
 
 type Approvals = Awaited<ReturnType<typeof withApprovals>>;
@@ -198,8 +201,7 @@ async function withPeople() {
   const challenge = hash('sha256', verifier, 'base64url');
   const code = (await call('POST /v2/me/login-codes', { key: null, headers, body: { challenge } })).body;
   const login = { key: null, body: { ...code, verifier } };
-  const command = (...words: string[]) => runHere([...words, '--config', sidekey.configFile], sidekey.folder);
-  return { ...service, login, command };
+  return { ...service, login, command: commandOf(sidekey) };
 }
 
 type People = Awaited<ReturnType<typeof withPeople>>;
