@@ -69,6 +69,18 @@ describe('the MCP protocol', () => {
     expect(answers.size).toBe(3);
   });
 
+  test.each([
+    ['null', { name: 'list', arguments: null }],
+    ['a list', { name: 'list', arguments: ['x'] }],
+    ['a text', { name: 'list', arguments: 'x' }],
+    ['parameters that are null', null],
+    ['parameters that are a list', []],
+  ])('refuses arguments that are no object: %s', async (_kind, params) => {
+    const { answers } = await speak(await runHome(), { id: 1, method: 'tools/call', params });
+    expect(answers.get(1)?.error?.code).toBe(-32_602);
+    expect(answers.size).toBe(1);
+  });
+
   test('lists tools with schemas, and offers no tool that approves', async () => {
     const { answers } = await speak(await runHome(), { id: 1, method: 'tools/list' });
     const tools = answers.get(1)?.result?.['tools'] as { name: string; inputSchema: { type: string } }[];
@@ -117,6 +129,66 @@ describe('the MCP tools', () => {
     expect(text(2)).toContain('reason is missing');
     for (const id of [1, 2, 3, 4]) expect(answers.get(id)?.result).toMatchObject({ isError: true });
     expect(place.seen).toEqual([]);
+  });
+
+  test.each([
+    [
+      'request',
+      { body_base64: 'x' },
+      'request has no argument body_base64; request takes method, url, headers,',
+    ],
+    ['list', { all: true }, 'list has no argument all; list takes none'],
+    [
+      'propose',
+      { domain: { host: 'a.test', action: 'tunnel', port: 1 } },
+      'propose.domain has no argument port;',
+    ],
+    ['request', { url: 1, reason: 'x' }, 'url is missing, or not valid'],
+    ['request', { url: 'https://a.test', headers: { Accept: 1 } }, 'headers.Accept is missing, or not valid'],
+  ])('%s refuses other arguments: %j', async (name, given, problem) => {
+    const place = await runHome();
+    const { answers, text } = await speak(place, call(1, name, { reason: 'x', ...given }));
+    expect(answers.get(1)?.result).toMatchObject({ isError: true });
+    expect(text(1)).toContain(problem);
+    expect(place.seen).toEqual([]);
+  });
+
+  test('name arguments and tools in what would allow a request, instead of options', async () => {
+    const place = await runHome();
+    const given = { url: 'https://a.test', reason: 'x' };
+    const { text } = await speak(
+      place,
+      call(1, 'request', { ...given, user: 'a b' }),
+      call(2, 'request', { ...given, method: 'CONNECT' }),
+      call(3, 'request', { ...given, headers: { Host: 'b.test' } }),
+      call(4, 'request', { ...given, grant: 'a b' }),
+      call(5, 'request', { ...given, reason: ' ' }),
+    );
+    expect(text(1)).toContain('user is not the name of a user. (input_invalid)');
+    expect(text(2)).toContain('method is not a method. (input_invalid)\nWhat would allow it: method PATCH');
+    expect(text(3)).toContain('Host cannot be set with headers.');
+    expect(text(4)).toContain('What would allow it: the tool list');
+    for (const id of [1, 2, 3, 4, 5]) expect(text(id)).not.toMatch(/(?:^|\s)-{1,2}[a-zA-Z]/);
+  });
+
+  test('use the grant of a user', async () => {
+    const place = await runHome();
+    const given = { url: `${place.upstream.url}/items`, reason: 'ticket 7', user: 'nobody' };
+    const { text } = await speak(place, call(1, 'request', given));
+    expect(text(1)).toMatch(/\(grant_missing\)/);
+    expect(place.seen).toEqual([]);
+  });
+
+  test('report an upstream that breaks off without an internal stack', async () => {
+    const place = await runHome((_request, response) => {
+      response.writeHead(200, { 'content-length': '9' }).write('half', () => response.destroy());
+    });
+    const { answers, text } = await speak(
+      place,
+      call(1, 'request', { url: `${place.upstream.url}/items`, reason: 'ticket 7' }),
+    );
+    expect(answers.get(1)?.result).toMatchObject({ isError: true });
+    expect(text(1)).toContain('(upstream_protocol)');
   });
 
   test('stop a cancelled request, and send no response to it', async () => {
