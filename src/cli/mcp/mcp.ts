@@ -1,4 +1,5 @@
 import { createInterface } from 'node:readline';
+import { isObject, jsonObject } from '../../grants/oauth/http.ts';
 import { errorPhrase, SidekeyError } from '../../lib/errors.ts';
 import { asMembers, hintText, type Remedy, type RemedyId } from '../../lib/hint.ts';
 import type { Context } from '../context.ts';
@@ -87,7 +88,7 @@ export async function serveMcp(context: Context, options: McpOptions): Promise<v
   }
 
   async function take(line: string): Promise<void> {
-    const message = parse(line);
+    const message: Message | null = jsonObject(line);
     if (message === null) {
       say({ id: null, error: { code: parseError, message: 'The line is not a JSON-RPC message.' } });
       return;
@@ -151,17 +152,4 @@ const toolsFor: Partial<Record<RemedyId, string>> = {
 function asTool(part: string | Remedy): string | Remedy {
   const name = typeof part === 'string' ? undefined : toolsFor[part.operation];
   return name === undefined ? part : `the tool ${name}`;
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function parse(line: string): Message | null {
-  try {
-    const value: unknown = JSON.parse(line);
-    return isObject(value) ? value : null;
-  } catch {
-    return null;
-  }
 }
