@@ -250,11 +250,12 @@ describe('the body of a request', () => {
 
   test('may still be on its way when the upstream answers', async () => {
     const { relay } = await relaying((_request, response) => {
-      response.writeHead(413, { connection: 'close' }).end('too large');
+      response.writeHead(413, { connection: 'close' }).end('too large '.repeat(500_000));
     });
     const body = new ReadableStream({ pull: (stream) => stream.enqueue(new Uint8Array(65_536)) });
     const response = await relay({ method: 'POST' }, { body, duplex: 'half' });
-    expect([headOf(response).status, await response.text()]).toEqual([413, 'too large']);
+    expect(headOf(response).status).toBe(413);
+    expect((await response.text()).length).toBe(5_000_000);
   });
 });
 
