@@ -84,6 +84,7 @@ describe('the API', () => {
       { name: 'a', role: 'operator' },
       { name: 'b', role: 'operator', scopes: ['grants:write'] },
       { name: 'c', role: 'operator', scopes: ['config:write', 'tokens:read'] },
+      { name: 'd', role: 'operator', scopes: ['config:write', 'tokens:refresh_token'] },
     ]) {
       expect((await call('POST /v2/api-keys', { key: narrow, body })).body.code).toBe('scope_missing');
     }
@@ -94,9 +95,13 @@ describe('the API', () => {
   it('shows the value of a token only to a key that lists tokens:read, and records the access', async () => {
     const { call, key, sidekey } = await withUsers();
     const path = 'GET /v2/users/alice/tokens/desk';
+    const refresh = 'tokens:refresh_token';
+    const { scopes } = (await call('GET /v2/me')).body;
+    for (const secret of ['tokens:read', refresh]) expect(scopes).not.toContain(secret);
     for (const each of [
       await key(),
-      await key({ role: 'auditor', scopes: ['grants:read', 'tokens:read'] }),
+      await key({ role: 'auditor', scopes: ['grants:read', 'tokens:read', refresh] }),
+      await key({ scopes: ['grants:read', refresh] }),
     ]) {
       const { body } = await call(path, { key: each });
       expect(body.token_data).toBeUndefined();

@@ -44,11 +44,6 @@ const tokenData = z.object({
   audience: member,
 });
 
-const tokenType = z
-  .string()
-  .toLowerCase()
-  .pipe(z.enum(['oauth2', 'api_key', 'jwt']));
-
 const key = { integration_key: z.string() };
 const facts = { ...key, provider: z.string(), token_type: z.string(), grant_id: z.uuid() };
 const message = z.string();
@@ -59,11 +54,9 @@ const metadata = {
   expires_at: timeOrNull,
   is_expired: z.boolean().describe('True from a minute before its end.'),
   state: z.string(),
+  created_at: time,
+  updated_at: time,
 };
-
-const tokenMetadata = z
-  .strictObject({ ...metadata, created_at: time, updated_at: time })
-  .meta({ id: 'TokenMetadata' });
 
 const token = z
   .strictObject({
@@ -90,6 +83,8 @@ async function metadataOf(grant: Grant, parts: ServiceParts) {
     is_expired: endsBy(end, parts),
     grant_id: grant.id,
     state: stateOf(grant, policy, parts.now()),
+    created_at: isoTime(grant.createdAt),
+    updated_at: isoTime(grant.updatedAt),
   };
 }
 
@@ -188,7 +183,7 @@ export const tokenRoutes: readonly AnyRoute[] = [
     body: z.strictObject({
       integration_key: z.string(),
       provider: z.string(),
-      token_type: tokenType,
+      token_type: z.string().toLowerCase().describe('oauth2, api_key or jwt.'),
       token_data: tokenData,
       scopes: z.array(text).nullish(),
       expires_at: z.iso.datetime({ offset: true, local: true }).nullish().describe('Without a zone: UTC.'),
@@ -225,16 +220,10 @@ export const tokenRoutes: readonly AnyRoute[] = [
     id: 'listTokens',
     summary: 'List the tokens of a user, without their values.',
     scope: 'grants:read',
-    result: z.array(tokenMetadata),
+    result: z.array(z.strictObject(metadata).meta({ id: 'TokenMetadata' })),
     async handle({ params }, parts) {
       const ownGrants = (await parts.store.grants.find({ users: [owner({ params })] })).map(grantOf);
-      return Promise.all(
-        ownGrants.map(async (grant) => ({
-          ...(await metadataOf(grant, parts)),
-          created_at: isoTime(grant.createdAt),
-          updated_at: isoTime(grant.updatedAt),
-        })),
-      );
+      return Promise.all(ownGrants.map((grant) => metadataOf(grant, parts)));
     },
   }),
   route({

@@ -37,9 +37,9 @@ async function startGateway({ scopes = tokenScopes } = {}) {
 }
 
 const uuid = expect.stringMatching(/^[0-9a-f-]{36}$/) as string;
-/** Members that the page does not have. */
-const more = { grant_id: uuid, state: 'active' };
 const at = (ms: number) => new Date(start + ms).toISOString();
+/** Members that an entry of the list has on the page, and those that no page has. */
+const more = { created_at: at(0), updated_at: at(0), grant_id: uuid, state: 'active' };
 
 /** The body of the page, with tokens of the stand-in for Google. */
 function googleToken({ accessToken, refreshToken }: { accessToken: string; refreshToken: string }) {
@@ -91,8 +91,7 @@ test('an OAuth token is stored, listed, read, refreshed and deleted as on the pa
     is_expired: false,
     ...more,
   };
-  const listed = { ...facts, created_at: at(0), updated_at: at(0) };
-  expect(await send('GET user-42/tokens')).toEqual({ status: 200, body: [listed] });
+  expect(await send('GET user-42/tokens')).toEqual({ status: 200, body: [facts] });
   const data = {
     access_token: tokens.accessToken,
     refresh_token: tokens.refreshToken,
@@ -111,6 +110,7 @@ test('an OAuth token is stored, listed, read, refreshed and deleted as on the pa
     body: {
       ...facts,
       expires_at: at(25 * hour - 30_000),
+      updated_at: at(24 * hour - 30_000),
       token_data: {
         ...data,
         access_token: 'access.alice.1',
@@ -210,7 +210,7 @@ test.each([
   const end = 'expires_at' in members ? members.expires_at : null;
   const facts = { integration_key: 'openai', provider, token_type, scopes: null, expires_at: end };
   expect((await send('GET u/tokens')).body).toEqual([
-    { ...facts, is_expired: false, ...more, created_at: at(0), updated_at: at(5_000) },
+    { ...facts, is_expired: false, ...more, updated_at: at(5_000) },
   ]);
   expect((await send('GET u/tokens/openai')).body).toMatchObject({ token_data: next.token_data });
   expect((await sidekey.audit()).filter(({ event }) => event === 'grant.added')).toMatchObject([
@@ -234,6 +234,31 @@ test('keys, providers and types are stored in lower case, and a key with capital
     { integration_key: 'Work' },
     { integration_key: 'openai' },
   ]);
+});
+
+test.each(['alice@example.com', 'auth0|123', 'google-oauth2|1', 'a+b@example.com', 'A-b_c.d~e'])(
+  'the user %s has tokens of its own, in a path raw or percent-encoded',
+  async (user) => {
+    const { key, send, url } = await startGateway();
+    const encoded = encodeURIComponent(user);
+    const listed = [{ integration_key: 'openai' }];
+    expect((await send(`POST ${encoded}/tokens`, openaiToken)).status).toBe(201);
+    for (const path of [user, encoded]) {
+      expect((await send(`GET ${path}/tokens`)).body).toMatchObject(listed);
+      expect((await send(`GET ${path}/tokens/openai`)).body).toMatchObject(listed[0]!);
+    }
+    const own = agentsGateway(url, await key({ role: 'user', user }));
+    expect((await own(`GET ${encoded}/tokens`)).body).toMatchObject(listed);
+    expect((await own('GET alice/tokens')).status).toBe(404);
+    expect((await send(`GET ${encoded.toUpperCase()}x/tokens`)).body).toEqual([]);
+    expect((await send(`DELETE ${user}/tokens/openai`)).status).toBe(200);
+  },
+);
+
+test.each(['a%2Fb', '%20', 'a%0Ab', '-x', '%C3%A9'])('the user %s is refused with 400', async (user) => {
+  const { send } = await startGateway();
+  expect((await send(`POST ${user}/tokens`, openaiToken)).status).toBe(400);
+  expect((await send(`GET ${user}/tokens`)).status).toBe(400);
 });
 
 test('a caller without the scope of its name gets no refresh token, and none gets a client secret', async () => {

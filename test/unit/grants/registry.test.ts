@@ -116,7 +116,8 @@ describe('find and open', () => {
 
   test('return no credential after a revocation, because it erases the sealed secret', async () => {
     const [{ registry, store, vault }] = await openedStores(1);
-    for (const credential of [key, oauth2({ clientSecret: 'the-secret-key' })]) {
+    const pair: Credential = { type: 'jwt', value: 'e', extra: { api_secret: 'the-secret-key' } };
+    for (const credential of [key, pair, oauth2({ clientSecret: 'the-secret-key' })]) {
       const grant = await registry.add({ ...meta, name: credential.type }, sealed(credential));
       expect(await registry.setState(grant, 'revoked', null)).toMatchObject({ state: 'revoked' });
       const record = await store.grants.get(grant.id);
