@@ -206,9 +206,7 @@ const runCommands: readonly CommandRow[] = [
       {
         name: 'install',
         summary: 'install the instructions where agents read them; never replaces a file that you wrote',
-        arguments: [
-          ['[service]', 'instructions for one service, such as github, with its requests and your rules'],
-        ],
+        arguments: [['[service]', 'instructions for one service, such as github, with your rules']],
         options: [
           [
             '--for <agent...>',

@@ -1,6 +1,5 @@
 import { join } from 'node:path';
 import type { Operation, Provider } from '../domain/provider.ts';
-import { hintOf, hintText, remedy } from '../lib/hint.ts';
 import { packageRoot, packageText } from '../lib/package-files.ts';
 import { shellQuoted } from '../lib/text.ts';
 import { ruleLines } from '../proxy/discovery.ts';
@@ -18,7 +17,7 @@ type Call = Operation & { readonly host: string; readonly domain: Domain | null 
  * @param domains allowed-domains map with its rules; null: the skill is for other machines too
  */
 export function serviceSkill(provider: Provider, domains: readonly Domain[] | null): string {
-  const { name, title, audience, flows } = provider;
+  const { name, title, audience } = provider;
   const map = createDomainMap(domains ?? []);
   const calls = provider.operations.map((operation): Call => {
     const host = operation.host ?? (audience[0] ?? '').replace('*', '{host}');
@@ -26,25 +25,21 @@ export function serviceSkill(provider: Provider, domains: readonly Domain[] | nu
     return { ...operation, host, domain: authority && map.match(authority) };
   });
   const places = new Map(calls.map(({ host, domain }) => [host, domain]));
-  const first = calls.find(isAllowed) ?? calls[0]!;
-  const writing = calls.find(({ method, example }) => method !== 'GET' && example !== undefined) ?? first;
+  const allowed = calls.filter(isAllowed);
+  const [first, ...others] = allowed.length === 0 ? calls : allowed;
+  const writing = others.find(({ method, example }) => method !== 'GET' && example !== undefined);
   const tasks = calls.slice(0, 8).map(({ words }) => words);
-  const scope = flows.length === 0 ? undefined : calls.flatMap(({ scopes = [] }) => scopes)[0];
   const about = `Calls ${title} (${[...places.keys()].join(', ')}) through the Sidekey proxy, which adds the credential.`;
   const parts: Readonly<Record<string, string>> = {
     name,
     title,
     description: JSON.stringify(`${about} Use it to ${tasks.join(', ')}.`),
-    examples: [...new Set([first, writing])].map((call) => exampleOf(call, provider)).join('\n'),
+    examples: [first, writing].flatMap((call) => (call ? [exampleOf(call, provider)] : [])).join('\n'),
     requests: calls.map(lineOf).join('\n'),
     rules:
       domains === null
         ? 'They differ between machines.'
         : [...places].map(([host, domain]) => rulesOf(host, domain, name)).join('\n'),
-    hint:
-      scope === undefined
-        ? ''
-        : `, such as \`${hintText(hintOf`${remedy('connect', { provider: name, scopes: [scope] })}`)}\``,
   };
   const page = packageText(join(packageRoot, 'skills', 'service.md'));
   return page.replaceAll(/%(\w+)%/g, (_, part: string) => parts[part]!);

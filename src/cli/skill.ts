@@ -8,7 +8,6 @@ import { asTyped, commandName } from '../lib/command-name.ts';
 import { displayName } from '../config/problem.ts';
 import { orMeant, shellWord } from '../lib/text.ts';
 import { exitCode } from '../lib/failures.ts';
-import { findProvider } from '../operations/lookup.ts';
 import { inputInvalid, isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { makeFolder, replaceFile } from '../lib/os.ts';
 import type { Context } from './context.ts';
@@ -90,6 +89,7 @@ export async function missingSkills(home: string): Promise<readonly string[]> {
 
 /** Renders the skill of a service. @param withRules adds the rules of this machine */
 async function skillOf({ readConfig }: Context, service: string, withRules: boolean): Promise<string> {
+  const { findProvider } = await import('../operations/lookup.ts');
   const { domains, providers } = await readConfig();
   const provider = findProvider(providers, service);
   const open = provider.settings.find(({ value }) => value === null);

@@ -329,15 +329,11 @@ const fields = {
         }),
         words: plainText('The words after "asks to": send mail.'),
         scopes: z.array(scope).optional().meta({ description: 'Scopes of which one is enough.' }),
-        example: plainText(
-          'An example of the query of a GET, otherwise of the body: JSON, or a form.',
-        ).optional(),
+        example: plainText('Example: the query of a GET, otherwise the body.').optional(),
       }),
     )
     .optional()
-    .meta({
-      description: 'Requests in words, for people who are asked about them and for skills of agents.',
-    }),
+    .meta({ description: 'Requests in words, for people who approve them and for skills.' }),
   base_urls: z
     .record(z.string().regex(environmentName), z.string().regex(/^https:\/\/[^/?#@]+(\/[^?#]*)?$/))
     .register(marks, { mark: 'machine' })

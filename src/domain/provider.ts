@@ -122,7 +122,7 @@ export interface Operation {
   readonly words: string;
   /** Scopes of which one is enough; absent: the service has none, or the request needs none. */
   readonly scopes?: readonly string[] | undefined;
-  /** Example of the query of a GET, otherwise of the body: JSON, or a form. */
+  /** Example: the query of a GET, otherwise the body as JSON or a form. */
   readonly example?: string | undefined;
 }
 

@@ -20,6 +20,7 @@ const local: Readonly<Record<string, string>> = {
   'service logs': 'shows the journal of this machine',
   'service uninstall': 'changes the service manager of this machine',
   'skill install': 'writes into the home of a person',
+  'skill list': 'names what skill install takes',
   completion: 'prints a script for a shell',
   mcp: 'speaks another protocol, with a program that started it',
   'transparent rules': 'prints rules for the kernel of this machine',

@@ -56,8 +56,8 @@ test('for the tickets, a reader without the skill sends four requests, and a rea
 
 test('the hint for a missing scope has the form that the skill shows', async () => {
   const { fetch, skill, examples } = await connected();
-  const [, shown = ''] = /command of that field, such as `([^`]+)`/.exec(skill) ?? [];
+  const [, shown = ''] = /command of that field \(such as `([^`]+)`\)/.exec(skill) ?? [];
   const { status, headers } = await fetch(...examples[1]!);
   expect(status).toBe(403);
-  expect(headers['sidekey-hint']?.split(';')[0]).toBe(shown.replace('read:', 'write:'));
+  expect(headers['sidekey-hint']?.split(';')[0]).toBe(shown.replace('SCOPE', 'write:tickets'));
 });

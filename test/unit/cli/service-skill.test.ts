@@ -139,6 +139,11 @@ test.each([
   expect((await ruled(list)).split('```sh\n')[1]?.split('\n')[1]).toMatch(command);
 });
 
+test('a request that the rules refuse or hold is no example', async () => {
+  const skill = await ruled('[{ methods: [GET] }, { methods: [POST], outcome: approve }]');
+  expect(skill.split('```')[1]?.match(/sidekey fetch/g)).toHaveLength(1);
+});
+
 test('the rules are those of a caller without a token, and name no agent', async () => {
   const skill = await ruled(
     '[{ methods: [GET] }, { methods: [POST], outcome: approve }, { agents: [ci-bot], paths: [/user] }]',

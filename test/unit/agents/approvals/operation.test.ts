@@ -5,6 +5,8 @@ const provider = {
   operations: [
     { method: 'POST', path: '/gmail/v1/users/*/messages/send', words: 'send mail' },
     { method: 'DELETE', host: 'api.acme.test', path: '/repos/*/*', words: 'delete a repository' },
+    { method: 'GET', path: '/repos/{owner}/{repo}/contents/{+path}', words: 'read a file' },
+    { method: 'POST', path: '/v1/{document}:append', words: 'add to a document' },
   ],
 };
 
@@ -16,6 +18,10 @@ test.each([
   ['DELETE', '/repos/acme/x', 'other.acme.test', null],
   ['DELETE', '/repos/acme/x/issues', 'api.acme.test', null],
   ['DELETE', '/repos/acme%2Fx', 'api.acme.test', null],
+  ['GET', '/repos/acme/x/contents/src/a.ts', 'api.acme.test', 'read a file'],
+  ['GET', '/repos/acme/x/y/contents/a.ts', 'api.acme.test', null],
+  ['POST', '/v1/7:append', 'api.acme.test', 'add to a document'],
+  ['POST', '/v1/7/8:append', 'api.acme.test', null],
 ])('%s %s at %s is %s', (method, path, host, words) => {
   expect(operationOf(method, host, path, provider)).toBe(words);
 });
