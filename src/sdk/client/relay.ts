@@ -108,7 +108,7 @@ function encoded(given: RequestOptions['body']): Pick<ApiRequest, 'body'> & { re
   if (ArrayBuffer.isView(given)) return { body: given as Uint8Array };
   const kinds = [ArrayBuffer, Blob, FormData, ReadableStream, URLSearchParams];
   if (kinds.some((kind) => given instanceof kind)) return { body: given as Blob };
-  if (Symbol.asyncIterator in given) return { body: streamOf(given as AsyncIterable<Chunk>) };
+  if (Symbol.asyncIterator in Object(given)) return { body: streamOf(given as AsyncIterable<Chunk>) };
   return { body: JSON.stringify(given, plain), type: { 'content-type': 'application/json' } };
 }
 

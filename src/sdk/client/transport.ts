@@ -114,7 +114,7 @@ export function createTransport({ baseUrl, apiKey, fetch, ...service }: Service)
 
 function timedOut(baseUrl: string, timeoutMs: number): SidekeyError {
   const hint = 'raise timeoutMs if the call may take longer, such as until a person approves it';
-  return errorOf(`${baseUrl} did not answer within ${timeoutMs} ms.`, { code: 'timed_out', hint });
+  return errorOf(`${baseUrl} did not answer within ${timeoutMs} ms.`, { code: 'timeout', hint });
 }
 
 /** Returns the failure of a request without an answer. `cause`: the error of `fetch`. */

@@ -339,36 +339,13 @@ describe('the caller', () => {
     await ended.promise;
   });
 
-  test('waits for a head as long as it says, and for a body as long as it takes', async () => {
-    const ended = Promise.withResolvers<void>();
-    const slow = Promise.withResolvers<void>();
-    const { client, fetch, upstream, url, key } = await withClient((request, response) => {
-      if (request.url === '/never') return void response.once('close', () => ended.resolve());
-      response.write('a');
-      void slow.promise.then(() => response.end('b'));
-    });
-    const never = `${upstream.url}/never`;
-    const late = client.request('GET', never, { timeoutMs: 50 });
-    await expect(late).rejects.toThrow(errors.TimedOutError);
-    await expect(late).rejects.toMatchObject({
-      code: 'timed_out',
-      status: 0,
-      message: expect.stringContaining('50 ms') as string,
-    });
-    await ended.promise;
-    await expect(client.fetch({ timeoutMs: 50 })(never)).rejects.toThrow(errors.TimedOutError);
+  test('gets an error if no head arrives in time, with request and with fetch', async () => {
+    const { client, upstream, url, key } = await withClient(() => {});
+    const late = client.request('GET', upstream.url, { timeoutMs: 50 });
+    await expect(late).rejects.toThrow(errors.TimeoutError);
+    await expect(client.fetch({ timeoutMs: 50 })(upstream.url)).rejects.toThrow(errors.TimeoutError);
     const hasty = createClient({ baseUrl: url, apiKey: await key(), timeoutMs: 50 });
-    await expect(hasty.request('GET', never)).rejects.toThrow(errors.TimedOutError);
-    for (const timeoutMs of [Infinity, 2_000]) {
-      const response = await client.request('GET', upstream.url, { timeoutMs });
-      expect(response.status).toBe(200);
-      if (timeoutMs === Infinity) await response.body?.cancel();
-      else {
-        slow.resolve();
-        expect(await response.text()).toBe('ab');
-      }
-    }
-    expect((await fetch(upstream.url)).status).toBe(200);
+    await expect(hasty.request('GET', upstream.url)).rejects.toThrow(errors.TimeoutError);
   });
 
   test('follows redirects through Sidekey, or gets them', async () => {
@@ -398,7 +375,9 @@ describe('the caller', () => {
     await expect(client.request('PUT', `${upstream.url}/keep`, { body: 'b' })).rejects.toThrow(
       errors.InputInvalidError,
     );
-    await expect(client.request('GET', `${upstream.url}/loop`)).rejects.toThrow(errors.UpstreamProtocolError);
+    await expect(client.request('POST', `${upstream.url}/loop`)).rejects.toThrow(
+      errors.UpstreamProtocolError,
+    );
     // Each address is checked: the host of the other upstream is not in the map.
     await expect(client.request('GET', `${upstream.url}/away`, { headers })).rejects.toThrow(
       errors.DomainNotAllowedError,
