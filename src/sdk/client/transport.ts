@@ -68,8 +68,7 @@ export function createTransport({ baseUrl, apiKey, fetch, ...service }: Service)
     };
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(timedOut(baseUrl, timeoutMs)), Math.min(timeoutMs, maxTimerMs));
-    const signals = [late.signal, ...(options.signal ? [options.signal] : [])];
-    const signal = AbortSignal.any(signals);
+    const signal = AbortSignal.any([late.signal, ...(options.signal ? [options.signal] : [])]);
     const init = {
       method,
       headers,

@@ -11,8 +11,10 @@ import { bearerToken } from '../../support/sidekey.ts';
 import { startService } from '../../support/service.ts';
 import { startUpstream } from '../../support/upstream.ts';
 
-async function withClient(listener: RequestListener, domain: object = { grant: 'desk' }) {
-  const upstream = await startUpstream(listener);
+type Listener = (...parts: Parameters<RequestListener>) => unknown;
+
+async function withClient(listener: Listener, domain: object = { grant: 'desk' }) {
+  const upstream = await startUpstream((...parts) => void listener(...parts));
   const service = await startService({ domains: { [upstream.authority]: domain } });
   await service.sidekey.grant([upstream.authority], { name: 'desk' });
   const client = createClient({ baseUrl: service.url, apiKey: await service.key() });
@@ -20,11 +22,11 @@ async function withClient(listener: RequestListener, domain: object = { grant: '
 }
 
 /** Answers with what the upstream received. */
-const echo: RequestListener = async (request, response) => {
+async function echo(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const body = await buffer(request);
   const { method, headers } = request;
   response.end(JSON.stringify({ method, headers, hex: body.toString('hex') }));
-};
+}
 
 interface Echoed {
   readonly method: string;
@@ -276,7 +278,7 @@ describe('an answer', () => {
       method: 'POST',
       body: readable,
       duplex: 'half',
-    } as RequestInit);
+    });
     const reader = response.body!.getReader();
     for (const each of [0, 1, 2]) {
       if (each > 0) void writer.write(Uint8Array.of(each));
@@ -295,8 +297,7 @@ describe('an answer', () => {
   });
 
   test('without the head of an upstream is unexpected', async () => {
-    const fetch = async () => new Response('<html>');
-    const client = createClient({ apiKey: 'k', fetch });
+    const client = createClient({ apiKey: 'k', fetch: async () => new Response('<html>') });
     await expect(client.request('GET', 'https://x.example/')).rejects.toThrow(errors.UnexpectedAnswerError);
   });
 });
@@ -361,7 +362,7 @@ describe('the caller', () => {
         return void response.writeHead(302, { location: `${other.url}/there` }).end();
       if (request.url === '/keep') return void response.writeHead(307, { location: '/end' }).end();
       if (request.url !== '/end') return void response.writeHead(302, { location: '/end' }).end();
-      response.end(`${request.method} ${request.headers['x-own']}`);
+      response.end(`${request.method} ${String(request.headers['x-own'])}`);
     });
     const headers = { 'x-own': 'a' };
     const followed = await fetch(`${upstream.url}/post`, { method: 'POST', body: 'b', headers });

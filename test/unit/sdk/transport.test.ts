@@ -97,9 +97,9 @@ describe('a request', () => {
   });
 });
 
-describe('a timeout', () => {
-  const signalOf = (init: RequestInit | undefined) => init?.signal as AbortSignal;
+const signalOf = (init: RequestInit | undefined) => init?.signal as AbortSignal;
 
+describe('a timeout', () => {
   it('counts over all attempts until the head, and not for the body', async () => {
     vi.useFakeTimers();
     onTestFinished(() => void vi.useRealTimers());
@@ -108,7 +108,7 @@ describe('a timeout', () => {
       signals.push(signalOf(init));
       if (signals.length === 1) return Promise.resolve(problem(503, { 'retry-after': '1' }));
       return new Promise<never>((_resolve, reject) => {
-        signalOf(init).onabort = () => reject(new Error('aborted'));
+        signalOf(init).addEventListener('abort', () => reject(new Error('aborted')));
       });
     };
     for (const [given, ms] of [
