@@ -1,6 +1,6 @@
 /** Libraries of services that call them by the `fetch` of `@sidekey/client`: they hold no credential. */
 import { execFile } from 'node:child_process';
-import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { promisify } from 'node:util';
@@ -15,7 +15,7 @@ type Answer = (request: IncomingMessage, body: Buffer, response: ServerResponse)
 /** Runs a program whose requests go to an upstream with these answers. Returns what it tells. */
 async function told(program: string, answers: Readonly<Record<string, Answer>>, domain: object = {}) {
   const refused: string[] = [];
-  const answer: RequestListener = async (request, response) => {
+  const answer = async (request: IncomingMessage, response: ServerResponse) => {
     const body = await buffer(request);
     const { method, url = '', headers } = request;
     const call = `${method} ${url}`;
@@ -27,7 +27,7 @@ async function told(program: string, answers: Readonly<Record<string, Answer>>, 
     const json: unknown = await answers[call](request, body, response);
     if (json !== undefined) response.setHeader('content-type', 'application/json').end(JSON.stringify(json));
   };
-  const upstream = await startUpstream(answer);
+  const upstream = await startUpstream((...parts) => void answer(...parts));
   const service = await startService({ domains: { [upstream.authority]: { grant: 'desk', ...domain } } });
   await service.sidekey.grant([upstream.authority], { name: 'desk' });
   const ran = await promisify(execFile)(process.execPath, [`${programs}client/${program}.mjs`], {
@@ -43,13 +43,14 @@ async function told(program: string, answers: Readonly<Record<string, Answer>>, 
   return { facts: JSON.parse(ran.stdout) as unknown, connections: upstream.connections() };
 }
 
+const write = (response: ServerResponse, event: object) =>
+  response.write(
+    `event: ${(event as { type?: string }).type ?? 'message'}\ndata: ${JSON.stringify(event)}\n\n`,
+  );
+
 /** Sends two events, the second one after `POST /seen`. */
 function twoEvents(first: object, second: object): Readonly<Record<'begin' | 'seen', Answer>> {
   const seen = Promise.withResolvers<void>();
-  const write = (response: ServerResponse, event: object) =>
-    response.write(
-      `event: ${(event as { type?: string }).type ?? 'message'}\ndata: ${JSON.stringify(event)}\n\n`,
-    );
   return {
     async begin(_request, _body, response) {
       response.setHeader('content-type', 'text/event-stream');
@@ -91,8 +92,9 @@ test.skipIf(packageMissing('octokit'))('Octokit reads, lists pages, writes and f
   });
 });
 
+const chunk = (content: string) => ({ choices: [{ index: 0, delta: { content } }] });
+
 test.skipIf(packageMissing('openai'))('the SDK of OpenAI chats, streams and uploads a file', async () => {
-  const chunk = (content: string) => ({ choices: [{ index: 0, delta: { content } }] });
   const events = twoEvents(chunk('hel'), chunk('lo'));
   const { facts } = await told('openai', {
     'POST /v1/chat/completions': (request, body, response) =>
@@ -102,7 +104,7 @@ test.skipIf(packageMissing('openai'))('the SDK of OpenAI chats, streams and uplo
     'POST /seen': events.seen,
     'POST /v1/files': async ({ headers }, body) => {
       const type = headers['content-type'] ?? '';
-      const form = await new Response(body as unknown as Uint8Array<ArrayBuffer>, {
+      const form = await new Response(body, {
         headers: { 'content-type': type },
       }).formData();
       const file = form.get('file') as File;
@@ -112,12 +114,13 @@ test.skipIf(packageMissing('openai'))('the SDK of OpenAI chats, streams and uplo
   expect(facts).toEqual({ answer: 'hello', events: ['hel', 'lo'], id: 'ü.bin application/x-own 0,255' });
 });
 
+const delta = (text: string) => ({
+  type: 'content_block_delta',
+  index: 0,
+  delta: { type: 'text_delta', text },
+});
+
 test.skipIf(packageMissing('@anthropic-ai/sdk'))('the SDK of Anthropic streams', async () => {
-  const delta = (text: string) => ({
-    type: 'content_block_delta',
-    index: 0,
-    delta: { type: 'text_delta', text },
-  });
   const message = {
     id: 'm',
     type: 'message',

@@ -7,7 +7,7 @@ import { type Api, nameOf, type Operation, type Parameter, type Schema } from '.
  */
 
 /** Codes that the client itself adds. */
-const ownCodes = ['unreachable', 'timed_out', 'unexpected_answer', 'session_expired'];
+const ownCodes = ['unreachable', 'timeout', 'unexpected_answer', 'session_expired'];
 
 const scalars: Readonly<Record<string, string>> = {
   string: 'string',

@@ -25,18 +25,10 @@ export interface RequestOptions extends GrantOptions {
   readonly redirect?: RequestInit['redirect'];
 }
 
-interface Outgoing extends RequestOptions {
-  readonly method: string;
-  readonly url: string;
-}
+type Outgoing = RequestOptions & { readonly method: string; readonly url: string };
 
-/** The field `Sidekey-Answer`: the head of the upstream's response. */
-interface Answer {
-  readonly status: number;
-  readonly headers: readonly (readonly [name: string, value: string])[];
-  /** Address after redirects; absent: there was none. */
-  readonly url?: string;
-}
+/** The field `Sidekey-Answer`. `url`: the address after redirects; absent: there was none. */
+type Answer = { readonly status: number; readonly headers: [string, string][]; readonly url?: string };
 
 /** Resolves with the response of the upstream. @throws SidekeyError of a refusal */
 export async function relay(send: Send, outgoing: Outgoing): Promise<Response> {
@@ -73,7 +65,7 @@ export function fetchWith(send: Send, options: GrantOptions): typeof fetch {
       return await relay(send, {
         ...options,
         method,
-        url: request?.url ?? String(input as string | URL),
+        url: request?.url ?? (input as string | URL).toString(),
         headers: init.headers ?? request?.headers,
         // The length of the body of a request is known only if it is read.
         body: init.body ?? (await own?.blob()),
@@ -108,7 +100,7 @@ function encoded(given: RequestOptions['body']): Pick<ApiRequest, 'body'> & { re
   if (ArrayBuffer.isView(given)) return { body: given as Uint8Array };
   const kinds = [ArrayBuffer, Blob, FormData, ReadableStream, URLSearchParams];
   if (kinds.some((kind) => given instanceof kind)) return { body: given as Blob };
-  if (Symbol.asyncIterator in given) return { body: streamOf(given as AsyncIterable<Chunk>) };
+  if (Symbol.asyncIterator in Object(given)) return { body: streamOf(given as AsyncIterable<Chunk>) };
   return { body: JSON.stringify(given, plain), type: { 'content-type': 'application/json' } };
 }
 
@@ -134,18 +126,13 @@ function streamOf(chunks: AsyncIterable<Chunk>): ReadableStream<Uint8Array> {
       if (done === true) controller.close();
       else controller.enqueue(typeof value === 'string' ? encoder.encode(value) : value);
     },
-    async cancel(reason) {
-      await iterator.return?.(reason);
-    },
+    cancel: async (reason) => void (await iterator.return?.(reason)),
   });
 }
 
 /** Escapes what a header field cannot contain. */
 function ascii(json: string): string {
-  return json.replace(
-    /[^ -~]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
+  return json.replace(/[^ -~]/g, (each) => `\\u${each.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
 async function upstreamResponse(response: Response, asked: string): Promise<Response> {
@@ -163,6 +150,6 @@ async function upstreamResponse(response: Response, asked: string): Promise<Resp
   if (!hasBody) await response.body?.cancel();
   // A stream of its own: Node.js cancels that of `response` when nothing refers to `response` any more.
   const body = hasBody ? (response.body?.pipeThrough(new TransformStream()) ?? null) : null;
-  const result = new Response(body, { status, headers: kept.map(([name, value]) => [name, value]) });
+  const result = new Response(body, { status, headers: kept });
   return Object.defineProperties(result, { url: { value: url }, redirected: { value: url !== asked } });
 }

@@ -68,8 +68,7 @@ export function createTransport({ baseUrl, apiKey, fetch, ...service }: Service)
     };
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(timedOut(baseUrl, timeoutMs)), Math.min(timeoutMs, maxTimerMs));
-    const signals = [late.signal, ...(options.signal ? [options.signal] : [])];
-    const signal = AbortSignal.any(signals);
+    const signal = AbortSignal.any([late.signal, ...(options.signal ? [options.signal] : [])]);
     const init = {
       method,
       headers,
@@ -114,7 +113,7 @@ export function createTransport({ baseUrl, apiKey, fetch, ...service }: Service)
 
 function timedOut(baseUrl: string, timeoutMs: number): SidekeyError {
   const hint = 'raise timeoutMs if the call may take longer, such as until a person approves it';
-  return errorOf(`${baseUrl} did not answer within ${timeoutMs} ms.`, { code: 'timed_out', hint });
+  return errorOf(`${baseUrl} did not answer within ${timeoutMs} ms.`, { code: 'timeout', hint });
 }
 
 /** Returns the failure of a request without an answer. `cause`: the error of `fetch`. */

@@ -11,8 +11,10 @@ import { bearerToken } from '../../support/sidekey.ts';
 import { startService } from '../../support/service.ts';
 import { startUpstream } from '../../support/upstream.ts';
 
-async function withClient(listener: RequestListener, domain: object = { grant: 'desk' }) {
-  const upstream = await startUpstream(listener);
+type Listener = (...parts: Parameters<RequestListener>) => unknown;
+
+async function withClient(listener: Listener, domain: object = { grant: 'desk' }) {
+  const upstream = await startUpstream((...parts) => void listener(...parts));
   const service = await startService({ domains: { [upstream.authority]: domain } });
   await service.sidekey.grant([upstream.authority], { name: 'desk' });
   const client = createClient({ baseUrl: service.url, apiKey: await service.key() });
@@ -20,11 +22,11 @@ async function withClient(listener: RequestListener, domain: object = { grant: '
 }
 
 /** Answers with what the upstream received. */
-const echo: RequestListener = async (request, response) => {
+async function echo(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const body = await buffer(request);
   const { method, headers } = request;
   response.end(JSON.stringify({ method, headers, hex: body.toString('hex') }));
-};
+}
 
 interface Echoed {
   readonly method: string;
@@ -276,7 +278,7 @@ describe('an answer', () => {
       method: 'POST',
       body: readable,
       duplex: 'half',
-    } as RequestInit);
+    });
     const reader = response.body!.getReader();
     for (const each of [0, 1, 2]) {
       if (each > 0) void writer.write(Uint8Array.of(each));
@@ -295,8 +297,7 @@ describe('an answer', () => {
   });
 
   test('without the head of an upstream is unexpected', async () => {
-    const fetch = async () => new Response('<html>');
-    const client = createClient({ apiKey: 'k', fetch });
+    const client = createClient({ apiKey: 'k', fetch: async () => new Response('<html>') });
     await expect(client.request('GET', 'https://x.example/')).rejects.toThrow(errors.UnexpectedAnswerError);
   });
 });
@@ -339,36 +340,13 @@ describe('the caller', () => {
     await ended.promise;
   });
 
-  test('waits for a head as long as it says, and for a body as long as it takes', async () => {
-    const ended = Promise.withResolvers<void>();
-    const slow = Promise.withResolvers<void>();
-    const { client, fetch, upstream, url, key } = await withClient((request, response) => {
-      if (request.url === '/never') return void response.once('close', () => ended.resolve());
-      response.write('a');
-      void slow.promise.then(() => response.end('b'));
-    });
-    const never = `${upstream.url}/never`;
-    const late = client.request('GET', never, { timeoutMs: 50 });
-    await expect(late).rejects.toThrow(errors.TimedOutError);
-    await expect(late).rejects.toMatchObject({
-      code: 'timed_out',
-      status: 0,
-      message: expect.stringContaining('50 ms') as string,
-    });
-    await ended.promise;
-    await expect(client.fetch({ timeoutMs: 50 })(never)).rejects.toThrow(errors.TimedOutError);
+  test('gets an error if no head arrives in time, with request and with fetch', async () => {
+    const { client, upstream, url, key } = await withClient(() => {});
+    const late = client.request('GET', upstream.url, { timeoutMs: 50 });
+    await expect(late).rejects.toThrow(errors.TimeoutError);
+    await expect(client.fetch({ timeoutMs: 50 })(upstream.url)).rejects.toThrow(errors.TimeoutError);
     const hasty = createClient({ baseUrl: url, apiKey: await key(), timeoutMs: 50 });
-    await expect(hasty.request('GET', never)).rejects.toThrow(errors.TimedOutError);
-    for (const timeoutMs of [Infinity, 2_000]) {
-      const response = await client.request('GET', upstream.url, { timeoutMs });
-      expect(response.status).toBe(200);
-      if (timeoutMs === Infinity) await response.body?.cancel();
-      else {
-        slow.resolve();
-        expect(await response.text()).toBe('ab');
-      }
-    }
-    expect((await fetch(upstream.url)).status).toBe(200);
+    await expect(hasty.request('GET', upstream.url)).rejects.toThrow(errors.TimeoutError);
   });
 
   test('follows redirects through Sidekey, or gets them', async () => {
@@ -384,7 +362,7 @@ describe('the caller', () => {
         return void response.writeHead(302, { location: `${other.url}/there` }).end();
       if (request.url === '/keep') return void response.writeHead(307, { location: '/end' }).end();
       if (request.url !== '/end') return void response.writeHead(302, { location: '/end' }).end();
-      response.end(`${request.method} ${request.headers['x-own']}`);
+      response.end(`${request.method} ${String(request.headers['x-own'])}`);
     });
     const headers = { 'x-own': 'a' };
     const followed = await fetch(`${upstream.url}/post`, { method: 'POST', body: 'b', headers });
@@ -398,7 +376,9 @@ describe('the caller', () => {
     await expect(client.request('PUT', `${upstream.url}/keep`, { body: 'b' })).rejects.toThrow(
       errors.InputInvalidError,
     );
-    await expect(client.request('GET', `${upstream.url}/loop`)).rejects.toThrow(errors.UpstreamProtocolError);
+    await expect(client.request('POST', `${upstream.url}/loop`)).rejects.toThrow(
+      errors.UpstreamProtocolError,
+    );
     // Each address is checked: the host of the other upstream is not in the map.
     await expect(client.request('GET', `${upstream.url}/away`, { headers })).rejects.toThrow(
       errors.DomainNotAllowedError,

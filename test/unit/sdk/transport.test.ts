@@ -1,4 +1,4 @@
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { createClient, SidekeyError } from '../../../src/sdk/client/client.ts';
 
 const problem = (status: number, headers: Readonly<Record<string, string>> = {}, code = 'x') =>
@@ -94,6 +94,47 @@ describe('a request', () => {
     const client = createClient({ apiKey: 'k', fetch });
     await expect(client.getMe({}, { signal: stop.signal })).rejects.toThrow('enough');
     expect(fetch).toHaveBeenCalledTimes(1);
+  });
+});
+
+const signalOf = (init: RequestInit | undefined) => init?.signal as AbortSignal;
+
+describe('a timeout', () => {
+  it('counts over all attempts until the head, and not for the body', async () => {
+    vi.useFakeTimers();
+    onTestFinished(() => void vi.useRealTimers());
+    const signals: AbortSignal[] = [];
+    const silent = (_url: unknown, init?: RequestInit) => {
+      signals.push(signalOf(init));
+      if (signals.length === 1) return Promise.resolve(problem(503, { 'retry-after': '1' }));
+      return new Promise<never>((_resolve, reject) => {
+        signalOf(init).addEventListener('abort', () => reject(new Error('aborted')));
+      });
+    };
+    for (const [given, ms] of [
+      [{}, 300_000],
+      [{ timeoutMs: 5_000 }, 5_000],
+    ] as const) {
+      signals.length = 0;
+      const client = createClient({ apiKey: 'k', fetch: silent });
+      const call = client.getMe({}, given).catch((error: unknown) => error);
+      await vi.advanceTimersByTimeAsync(ms - 1);
+      expect([signals.length, signals.at(-1)?.aborted]).toEqual([2, false]);
+      await vi.advanceTimersByTimeAsync(1);
+      expect(await call).toMatchObject({
+        name: 'TimeoutError',
+        code: 'timeout',
+        status: 0,
+        message: `http://127.0.0.1:8378 did not answer within ${ms} ms.`,
+      });
+    }
+    for (const timeoutMs of [5_000, Infinity]) {
+      const answering = vi.fn(async (_url: unknown, _init?: RequestInit) => Response.json({ name: 'me' }));
+      const client = createClient({ apiKey: 'k', fetch: answering, timeoutMs });
+      expect(await client.getMe()).toEqual({ name: 'me' });
+      await vi.advanceTimersByTimeAsync(10_000);
+      expect(signalOf(answering.mock.lastCall?.[1]).aborted).toBe(false);
+    }
   });
 });
 
