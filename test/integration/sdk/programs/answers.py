@@ -55,7 +55,7 @@ async def size_of(chunks):
 
 
 async def main():
-    big, slow, release = (f"{UPSTREAM}/{name}" for name in ("big", "events", "release"))
+    big, slow, release = (f"{UPSTREAM}/{name}" for name in (f"big/{os.environ['BIG']}", "events", "release"))
     options = {"grant": "desk"}
     with Sidekey() as sidekey:
         told = await facts(lambda url: sidekey.request("GET", url, **options), lambda url: sidekey.request("HEAD", url, **options))
