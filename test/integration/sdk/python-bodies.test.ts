@@ -48,13 +48,13 @@ const claudeText = (text: string) =>
 /** Starts a service with the grant `desk` for the host of an upstream. */
 async function startEcho() {
   const received: Received[] = [];
-  let held = () => {};
+  let release: (() => void) | null = null;
   const upstream = await startUpstream((request, response) => void respond(request, response));
 
   /** Sends the first part; the other when there is a request for /release. */
   function hold(response: ServerResponse, first: string, last: string) {
     response.setHeader('content-type', 'text/event-stream').write(first);
-    held = () => response.end(last);
+    release = () => response.end(last);
   }
 
   async function respond(request: IncomingMessage, response: ServerResponse) {
@@ -74,7 +74,7 @@ async function startEcho() {
       setImmediate(() => response.destroy());
     } else if (path === '/events') hold(response, 'data: 1\n\n', 'data: 2\n\n');
     else if (path === '/release') {
-      held();
+      release?.();
       response.end();
     } else if (path === '/v1/files')
       response.end(
@@ -120,6 +120,17 @@ function partsOf({ fields, body }: Received): readonly string[] {
   return body.toString('latin1').split(`--${boundary}`);
 }
 
+function summaryOf({ body, fields }: Received) {
+  const { 'content-type': type, 'content-length': length, 'transfer-encoding': coding } = fields;
+  return { body: body.toString('latin1'), type, length: length ?? coding };
+}
+
+/** Returns the summary of a body with a length. */
+function whole(body: Buffer | string, type?: string) {
+  const length = String(Buffer.byteLength(body));
+  return { body: Buffer.from(body).toString('latin1'), type, length };
+}
+
 const file = `Content-Disposition: form-data; name="file"; filename="a.bin"\r\nContent-Type: image/png\r\n\r\n${bytes.toString('latin1')}`;
 const parts = ['', '\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n', `\r\n${file}\r\n`, '--\r\n'];
 
@@ -129,27 +140,20 @@ describe.each(interpreters)('the Python clients with $name', (python) => {
   test.skipIf(isWithout)('send each kind of body unchanged', async () => {
     const { received, run } = await startEcho();
     expect(await run('bodies', python)).toEqual([]);
-    const summary = (each: Received) => {
-      const { 'content-type': type, 'content-length': length, 'transfer-encoding': coding } = each.fields;
-      return { body: each.body.toString('latin1'), type, length: length ?? coding };
-    };
-    const whole = (body: Buffer | string, type?: string) => ({
-      body: Buffer.from(body).toString('latin1'),
-      type,
-      length: String(Buffer.byteLength(body)),
-    });
     const chunked = Buffer.concat([Buffer.from('one,'), bytes, Buffer.from('two')]);
     for (const name of ['sync', 'transport', 'requests', 'async', 'transport-async']) {
       const at = (kind: string) => received.find(({ path }) => path.startsWith(`/echo/${name}/${kind}`))!;
-      expect(summary(at('none')), name).toEqual(whole(''));
-      expect(summary(at('empty')), name).toEqual(whole(''));
-      expect(summary(at('text')), name).toEqual(whole('é', 'text/plain'));
-      expect(summary(at('bytes')), name).toEqual(whole(bytes));
-      expect(summary(at('json')), name).toEqual(whole('[1]', 'application/json'));
-      expect(summary(at('form')), name).toEqual(whole('a=1&b=2&b=%26', 'application/x-www-form-urlencoded'));
+      expect(summaryOf(at('none')), name).toEqual(whole(''));
+      expect(summaryOf(at('empty')), name).toEqual(whole(''));
+      expect(summaryOf(at('text')), name).toEqual(whole('é', 'text/plain'));
+      expect(summaryOf(at('bytes')), name).toEqual(whole(bytes));
+      expect(summaryOf(at('json')), name).toEqual(whole('[1]', 'application/json'));
+      expect(summaryOf(at('form')), name).toEqual(
+        whole('a=1&b=2&b=%26', 'application/x-www-form-urlencoded'),
+      );
       expect(partsOf(at('files')), name).toEqual(parts);
       expect(at('files').fields['content-length'], name).toBe(String(at('files').body.length));
-      expect(summary(at('iterable')), name).toEqual({
+      expect(summaryOf(at('iterable')), name).toEqual({
         body: chunked.toString('latin1'),
         type: undefined,
         length: 'chunked',

@@ -2,6 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import { failures } from '../../../src/lib/failures.ts';
 import { interpreters, linesOf, packagesMissing, startPython } from '../../support/python-program.ts';
@@ -26,7 +27,7 @@ async function startAnswers() {
   const { port } = await startPlainUpstream((request, response) => void respond(request, response));
 
   async function respond(request: IncomingMessage, response: ServerResponse) {
-    for await (const _chunk of request);
+    await buffer(request);
     if (request.url === '/v2/me') return;
     if (request.url?.startsWith('/v2/audit/')) {
       response.writeHead(200, { 'content-type': 'text/event-stream' }).write(': \n\n');
@@ -39,9 +40,9 @@ async function startAnswers() {
     const [, kind = '', name = ''] = pathname.split('/');
     (heads[pathname] ??= []).push(head);
     if (kind === 'code') refuse(response, name, 400);
-    if (kind === 'once' && (name === 'iterable' || heads[pathname]!.length % 2 === 1))
-      return void refuse(response, 'rate_limited', 429, { 'retry-after': '0' });
-    if (kind === 'once') answer(response).end();
+    if (kind === 'once' && (name === 'iterable' || heads[pathname].length % 2 === 1))
+      refuse(response, 'rate_limited', 429, { 'retry-after': '0' });
+    else if (kind === 'once') answer(response).end();
     if (kind === 'foreign') response.writeHead(200, { 'content-type': 'text/html' }).end('<h1>Welcome</h1>');
     if (kind === 'cut') {
       answer(response).write('part');
