@@ -68,12 +68,12 @@ export async function unreadableReferences(
 }
 
 /** Grants of each provider, and grants with a source, whose references are read. */
-const maxExamples = 100;
+const maxExamples = 50;
 
 /** Returns grants with a source, and the last changed ones of each provider, at most some thousand. */
 async function examples({ grants }: Pick<Store, 'grants'>): Promise<Iterable<GrantRecord>> {
   const found = await grants.matching({ type: 'source', state: 'active' }, maxExamples);
-  for (let provider: string | null = ''; found.length < 10 * maxExamples;) {
+  for (let provider: string | null = ''; found.length < 20 * maxExamples;) {
     provider = await grants.providerAfter(provider);
     if (provider === null) break;
     found.push(...(await grants.newest(provider, maxExamples)));

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { asTyped } from '../lib/command-name.ts';
 import { hintText } from '../lib/hint.ts';
 import { systemTimers, type Timers } from '../lib/timers.ts';
@@ -56,6 +57,8 @@ const yieldMs = 20;
 const crowdedMs = 5_000;
 /** Grants in a page. */
 const pageSize = 200;
+/** Grants that one turn of the event loop opens: some milliseconds. */
+const turnSize = 40;
 /** Maximum number of grants in memory, without their credentials. */
 const maxEntries = 5_000;
 /** Maximum number of grants whose warnings are remembered. */
@@ -155,7 +158,8 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
       const horizon = now() + (provider === null ? newsMs : unusedEveryMs);
       const page = await pageOf(place, horizon);
       const plans: RefreshPlan[] = [];
-      for (const due of page) {
+      for (const [index, due] of page.entries()) {
+        if (index % turnSize === turnSize - 1) await nextTurn();
         const plan = await take(due, horizon, provider === null);
         if (plan !== null) plans.push(plan);
         if (schedule.closed) return;

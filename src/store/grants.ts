@@ -145,12 +145,17 @@ export function sqlGrants(
     plan: (plans) =>
       run(async () => {
         if (plans.length === 0) return;
-        await db.transaction().execute(async (inside) => {
-          for (const { id, revision, was, ...times } of plans) {
-            const update = inside.updateTable('grants').set(times).where('id', '=', id);
-            await update.where('revision', '=', revision).where('dueAt', '=', was).execute();
-          }
+        const rows = plans.map(({ id, revision, was, dueAt, obtainedAt = -1 }) => {
+          const values = [id, revision, was, dueAt, obtainedAt];
+          return sql`(${sql.join(values)})`;
         });
+        const [, revision, was, dueAt, obtainedAt] = [1, 2, 3, 4, 5].map(
+          (column) => sql`cast(${sql.raw(`column${column}`)} as bigint)`,
+        );
+        await sql`update "grants" set "due_at" = ${dueAt},
+          obtained_at = case ${obtainedAt} when -1 then obtained_at else ${obtainedAt} end
+          from (values ${sql.join(rows)}) as plans
+          where id = column1 and revision = ${revision} and due_at = ${was} ${unsynced}`.execute(db);
       }),
     planAnew: () =>
       run(() => {
