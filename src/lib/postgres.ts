@@ -117,8 +117,11 @@ export function postgresLocation({ user, host, port, database, others = [] }: Po
   return `postgres://${encodeURIComponent(user)}@${where}/${encodeURIComponent(database)}${socket}`;
 }
 
-/** Milliseconds after which a connection attempt, a wait for a free connection, or a statement fails. */
-export const timeouts = { connect: 5_000, statement: 10_000 } as const;
+/**
+ * Milliseconds after which a connection attempt, a wait for a free connection, or a statement fails. A
+ * statement of a migration may rewrite a table, or wait for the migration of another process.
+ */
+export const timeouts = { connect: 5_000, statement: 10_000, migration: 3_600_000 } as const;
 
 /**
  * Returns the `pg` settings of an access. Sets each value, so that no `PG…` variable and no `~/.pgpass` has
@@ -126,7 +129,10 @@ export const timeouts = { connect: 5_000, statement: 10_000 } as const;
  *
  * @throws SidekeyError `config_invalid` if the root certificate cannot be read
  */
-function postgresSettings({ address, password }: PostgresAccess): PoolConfig {
+function postgresSettings(
+  { address, password }: PostgresAccess,
+  statementMs: number = timeouts.statement,
+): PoolConfig {
   const { user, host, port, database, tls } = address;
   return {
     user,
@@ -137,9 +143,9 @@ function postgresSettings({ address, password }: PostgresAccess): PoolConfig {
     ssl: tls ? { ca: anchorsOf(address), rejectUnauthorized: true } : false,
     application_name: 'sidekey',
     connectionTimeoutMillis: timeouts.connect,
-    statement_timeout: timeouts.statement,
+    statement_timeout: statementMs,
     // For a statement whose server disappeared without closing the connection.
-    query_timeout: timeouts.statement + 1_000,
+    query_timeout: statementMs + 1_000,
     keepAlive: true,
     types: { getTypeParser },
   };
@@ -189,11 +195,19 @@ export function reconnectAfterMs(failures: number): number {
   return most / 2 + (Math.random() * most) / 2;
 }
 
-/** Opens a pool. The server ends a transaction after `maxPauseMs` milliseconds without a statement. */
-export async function openPool(access: PostgresAccess, max: number, maxPauseMs = 10_000): Promise<Pool> {
+/**
+ * Opens a pool. The server ends a statement after `statementMs` milliseconds, and a transaction after
+ * `maxPauseMs` without a statement.
+ */
+export async function openPool(
+  access: PostgresAccess,
+  max: number,
+  maxPauseMs = 10_000,
+  statementMs: number = timeouts.statement,
+): Promise<Pool> {
   const { Pool: PgPool } = (await import('pg')).default;
   const timing = { idleTimeoutMillis: 60_000, idle_in_transaction_session_timeout: maxPauseMs };
-  const settings = { ...postgresSettings(access), max, ...timing };
+  const settings = { ...postgresSettings(access, statementMs), max, ...timing };
   const pool = new PgPool({ ...settings, Client: await clientClass(access) });
   // A lost connection fails its statement. The next statement opens a new connection.
   pool.on('error', () => {}).on('connect', (client) => client.on('error', () => {}));

@@ -63,7 +63,7 @@ export async function openPostgresStore(
   const pool = await openPool(access, connections, maxPauseMs);
   const clock = options.clock ?? systemClock;
   try {
-    await prepare(pool, location, options.migrations ?? postgresMigrations);
+    await prepare(access, pool, options.migrations ?? postgresMigrations);
     const changes = await watchChanges(access, { pool, location, clock, onTime: options.onTime });
     return sqlStore({
       db: queriesOf(counted(pool, changes.wrote, createLane(clock))),
@@ -98,7 +98,7 @@ export async function openPostgresTables(access: PostgresAccess): Promise<StoreT
   const location = postgresLocation(access.address);
   const pool = await openPool(access, 2);
   try {
-    await prepare(pool, location, postgresMigrations);
+    await prepare(access, pool, postgresMigrations);
   } catch (error) {
     await pool.end();
     const meaning = error instanceof SidekeyError ? error : postgresFault(location, error);
@@ -186,7 +186,8 @@ function storable(parameter: unknown): unknown {
 }
 
 /** Checks the tables, and creates or upgrades them. The migrator takes an advisory lock of the database. */
-async function prepare(pool: Pool, location: string, known: Migrations): Promise<void> {
+async function prepare(access: PostgresAccess, pool: Pool, known: Migrations): Promise<void> {
+  const location = postgresLocation(access.address);
   const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
   const state = await schemaState(db, known).catch((error: unknown) => {
     if (sqlState(error) === undefinedTable) return 'none' as const;
@@ -200,13 +201,18 @@ async function prepare(pool: Pool, location: string, known: Migrations): Promise
     );
   }
   if (state === 'current') return;
-  await migrate(db, known).catch((error: unknown) => {
+  const patient = await openPool(access, 1, undefined, timeouts.migration);
+  try {
+    await migrate(new Kysely<Schema>({ dialect: new PostgresDialect({ pool: patient }) }), known);
+  } catch (error) {
     if (sqlState(error) !== duplicateTable) throw error;
     throw new SidekeyError('store_damaged', `The database ${location} has tables of another program.`, {
       hint: 'Give Sidekey a database of its own: createdb --owner=USER sidekey',
       cause: error,
     });
-  });
+  } finally {
+    await patient.end();
+  }
 }
 
 /** SQLSTATEs (PostgreSQL, appendix A). */
