@@ -1,3 +1,4 @@
+import type { GrantState } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Hint } from '../lib/hint.ts';
 import { failures } from '../lib/failures.ts';
@@ -63,6 +64,9 @@ export async function attempt(name: Finding['name'], looking: () => Promise<Find
     return broken(name, error);
   }
 }
+
+/** Numbers of all grants by state. */
+export type GrantCounts = Readonly<Record<GrantState, number>>;
 
 /** The open store, to look at. */
 export type HealthView = Pick<Reading, 'config' | 'store' | 'vault' | 'registry'>;

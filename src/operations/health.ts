@@ -102,17 +102,19 @@ const sealed: ReadonlySet<string> = new Set(['store', 'key']);
 
 async function lookInside({ open, lost, proxy, now }: HealthParts): Promise<readonly Finding[]> {
   let view: HealthView;
+  let counts: Parameters<typeof lookAtStore>[1];
   try {
     view = await open();
+    counts = await view.store?.grantChecks.count(now());
   } catch (error) {
     return [broken('store', error)];
   }
   const looks = [
-    { name: 'store', on: [], looking: () => lookAtStore(view, now()) },
+    { name: 'store', on: [], looking: () => lookAtStore(view, counts) },
     { name: 'key', on: ['key'], looking: () => lookAtKey(view) },
     { name: 'CA', on: ['key', 'ca'], looking: () => lookAtCa(view, now, proxy) },
     { name: 'domains', on: ['key', 'domains', 'policies'], looking: () => lookAtDomains(view) },
-    { name: 'grants', on: ['key'], looking: () => lookAtGrants(view, proxy, now()) },
+    { name: 'grants', on: ['key'], looking: () => lookAtGrants(view, proxy, now(), counts) },
   ] as const;
   const findings: Finding[] = [];
   for (const { name, on, looking } of looks) {

@@ -7,7 +7,7 @@ import { soonEndOf, stateOf } from './grant-answer.ts';
 import { boundKeyOf, isUnbound, lackedBy } from './grant-facts.ts';
 import { policiesOf } from './lease-terms.ts';
 import { referencesOf, refreshRemedy } from './lookup.ts';
-import { type Finding, finding, type HealthView, type Need } from './finding.ts';
+import { type Finding, finding, type GrantCounts, type HealthView, type Need } from './finding.ts';
 import type { ProxyProbe } from './proxy-probe.ts';
 import { clientEndsSoon, type OpenedGrant } from '../domain/credential.ts';
 import { certificateFacts } from '../grants/client-certificate.ts';
@@ -30,16 +30,18 @@ const examined = 100;
 const comparedGrants = 1_000;
 
 /**
- * Counts all grants by state, and lists those that need action; a revoked grant needs none unless a domain
- * uses it. Examines only grants that the store names for a reason. Without the master key, only counts.
+ * Lists the grants that need action; a revoked grant needs none unless a domain uses it. Examines only grants
+ * that the store names for a reason. Without the master key, the finding has only `counts`.
+ *
+ * @param counts undefined: there is no store
  */
 export async function lookAtGrants(
   view: HealthView,
   probe: Pick<ProxyProbe, 'unreadable'>,
   now: number,
+  counts: GrantCounts | undefined,
 ): Promise<Finding> {
   const { store } = view;
-  const counts = await store?.grantChecks.count(now);
   const states = Object.entries(counts ?? {}).filter(([, count]) => count > 0);
   const facts = Object.fromEntries(states);
   const text = states.map(([state, count]) => `${count} ${state}`).join(', ') || 'none';

@@ -3,13 +3,17 @@ import { openExistingCa } from '../ca/existing-authority.ts';
 import { displayName } from '../config/problem.ts';
 import { storeName } from '../config/store-place.ts';
 import { isRotating } from '../store/vault/ring.ts';
-import { attempt, type Finding, finding, type HealthView } from './finding.ts';
+import { attempt, type Finding, finding, type GrantCounts, type HealthView } from './finding.ts';
 import { counted, dateTime, isoTime, relativeTime, waitingText } from './format.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import type { ProxyProbe } from './proxy-probe.ts';
 
-export async function lookAtStore({ store, config }: HealthView, now: number): Promise<Finding> {
-  if (store === null) {
+/** @param counts undefined: there is no store */
+export async function lookAtStore(
+  { store, config }: HealthView,
+  counts: GrantCounts | undefined,
+): Promise<Finding> {
+  if (store === null || counts === undefined) {
     const path = storeName(config.store);
     const facts = { path, exists: false };
     // Without a store, the log has no line.
@@ -22,7 +26,6 @@ export async function lookAtStore({ store, config }: HealthView, now: number): P
       },
     ]);
   }
-  const counts = await store.grantChecks.count(now);
   const grants = Object.values(counts).reduce((sum, count) => sum + count, 0);
   const agents = await store.agents.count();
   return finding(

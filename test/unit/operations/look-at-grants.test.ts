@@ -34,6 +34,10 @@ async function viewOf(store: Store, domains: Record<string, object> = {}) {
   return { config, store, vault: () => Promise.resolve(null), registry: () => Promise.resolve(null) };
 }
 
+async function look(store: Store, domains: Record<string, object> = {}) {
+  return lookAtGrants(await viewOf(store, domains), probe, now, await store.grantChecks.count(now));
+}
+
 test('status reads the grants with a reason, lists some of them, and counts the others', async () => {
   const { store, read } = await countedStore();
   const many = (count: number, fields: Parameters<typeof grantRecord>[0]) =>
@@ -45,7 +49,7 @@ test('status reads the grants with a reason, lists some of them, and counts the 
   await many(150, { ...healthy, name: 'lost', state: 'reauth_required' });
   await many(2, { ...healthy, name: 'ended', expiresAt: now - 1 });
   await many(120, { ...healthy, name: 'revoked', state: 'revoked' });
-  const { text, facts, needs } = await lookAtGrants(await viewOf(store), probe, now);
+  const { text, facts, needs } = await look(store);
   expect(text).toBe('900 active, 2 expired, 120 revoked, 150 reauth_required');
   expect(facts).toEqual({ active: 900, expired: 2, revoked: 120, reauth_required: 150 });
   expect(needs).toHaveLength(103);
@@ -63,15 +67,11 @@ test('a revoked grant needs action only while a domain offers it', async () => {
     grantRecord({ ...revoked, name: 'hidden', user: 'bob' }),
     grantRecord({ name: 'acme', user: 'bob', provider: 'other', refreshable: true }),
   );
-  const used = await lookAtGrants(await viewOf(store, { 'a.example.com': { grant: 'used' } }), probe, now);
+  const used = await look(store, { 'a.example.com': { grant: 'used' } });
   expect(used.needs.map(({ sentence }) => sentence)).toEqual([
     'used was revoked, and a domain still uses it.',
   ]);
-  const provider = await lookAtGrants(
-    await viewOf(store, { 'a.example.com': { grant: 'acme' } }),
-    probe,
-    now,
-  );
+  const provider = await look(store, { 'a.example.com': { grant: 'acme' } });
   expect(provider.needs.map(({ sentence }) => sentence)).toEqual([
     'by-provider (user alice) was revoked, and a domain still uses it.',
     'unused was revoked, and a domain still uses it.',
