@@ -4,7 +4,6 @@ import { type SessionParts, sessionsOf } from '../grants/sessions.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { createApiKey } from '../operations/api-key.ts';
 import { type Role, scopesOf } from '../domain/scopes.ts';
-import type { PersonRecord } from '../store/store.ts';
 import type { Caller } from './caller.ts';
 import type { ServiceParts } from './parts.ts';
 import { callOperation } from './operation-route.ts';
@@ -19,6 +18,8 @@ import { standsFor } from '../operations/sign-in-link.ts';
 const codeMs = 60_000;
 /** Lifetime of a key. It ends earlier with the session at the issuer. */
 const life = '12h';
+/** Beginning of the names of keys. */
+const keyPrefix = 'login-';
 
 const loginShape = z.strictObject({
   person: z.string(),
@@ -61,12 +62,13 @@ export async function exchangeLoginCode(
   if (login === null || hash('sha256', verifier, 'base64url') !== login.challenge) return null;
   const person = await parts.store.people.get(login.person);
   if (!standsFor(person, login) || login.identity !== person.identity) return null;
-  await removeEndedKeys(person, parts);
   const { name, role, user } = person;
+  // Each login makes a key.
+  await parts.store.apiKeys.removeEnded(name, keyPrefix, parts.now());
   return callOperation(
     createApiKey,
     {
-      name: `login-${randomBytes(6).toString('hex')}`,
+      name: `${keyPrefix}${randomBytes(6).toString('hex')}`,
       role: role as Role,
       user: role === 'user' ? (user ?? name) : undefined,
       expires: life,
@@ -82,15 +84,4 @@ export async function exchangeLoginCode(
     },
     parts,
   );
-}
-
-/** Keeps the list of keys short, because each login creates one. */
-async function removeEndedKeys(
-  { name }: PersonRecord,
-  { store, now }: Pick<ServiceParts, 'store' | 'now'>,
-): Promise<void> {
-  for (const key of await store.apiKeys.list()) {
-    const isEnded = key.expiresAt !== null && key.expiresAt <= now();
-    if (key.person === name && key.name.startsWith('login-') && isEnded) await store.apiKeys.remove(key.name);
-  }
 }

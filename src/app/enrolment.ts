@@ -54,7 +54,7 @@ function contextOf(id: string): string {
 /** Makes an enrolment, and returns its token. @throws SidekeyError `already_exists` if a node has the name */
 export async function enroll({ store, keys, audit }: EnrolmentParts, name: string): Promise<string> {
   await keys.vault.refresh();
-  if ([...keys.nodes().members, ...(await store.nodes.list())].some((node) => node.name === name)) {
+  if ([...keys.nodes().members, ...(await store.nodes.find(name))].some((node) => node.name === name)) {
     throw new SidekeyError('already_exists', `There is a node ${name} already.`, {
       hint: hintOf`use another name, or: ${remedy('node.revoke', { node: name })}`,
     });
@@ -143,8 +143,8 @@ export async function joinStore(store: Store, config: Config, token: string): Pr
   try {
     const { name } = await join(store, nodeKeyPath(config), token);
     // From the time when this machine had a copy of the master key.
-    const copy = (await store.nodes.list()).find(({ id }) => id === copyIdOf(config));
-    if (copy !== undefined) await store.nodes.remove(copy.id);
+    const copy = copyIdOf(config);
+    if (copy !== null) await store.nodes.remove(copy);
     return name;
   } finally {
     await store.close();

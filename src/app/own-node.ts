@@ -58,7 +58,7 @@ export async function registerNode(
     // A background process cannot prompt for a passphrase.
     const { replace } = openKeySource(keySourceOf(config, { env, keepsPassphrase: true }));
     if (replace === null || keys.nodes().by === id || now() < tryAt) return;
-    const own = (await store.nodes.list()).find((each) => each.id === id);
+    const own = (await store.nodes.find(id)).find((each) => each.id === id);
     if (own?.keyId !== vault.keyId) {
       tryAt = now() + againMs;
       await replaceAtSource(keys, replace);

@@ -4,7 +4,7 @@ import type { ApiKeyRecord } from '../store/store.ts';
 import type { CommandRow } from './command.ts';
 import type { Context } from './context.ts';
 import { table } from './display.ts';
-import { type GivenOptions, optionRows, perform } from './operation-command.ts';
+import { type GivenOptions, optionRows, pageWords, perform, sayNext } from './operation-command.ts';
 
 /** Commands for the keys of programs that call the API. */
 
@@ -40,23 +40,22 @@ async function create(context: Context, name: string, options: GivenOptions): Pr
   );
 }
 
-async function list(context: Context, name: string | undefined): Promise<void> {
+async function list(context: Context, name: string | undefined, options: GivenOptions): Promise<void> {
   const { output } = context;
   const { result, answer, at } =
     name === undefined
-      ? await perform(context, listApiKeys)
+      ? await perform(context, listApiKeys, { words: pageWords, options })
       : await perform(context, getApiKey, { fixed: { key: name } });
-  const rows = [result]
-    .flat()
-    .map((key) => [
-      key.name,
-      key.role,
-      key.scopes?.join(' ') ?? 'all of the role',
-      key.user ?? '-',
-      endText(key, at),
-      lastUse(key.usedAt, at),
-      relativeTime(key.createdAt, at),
-    ]);
+  const keys = 'rows' in result ? result.rows : [result];
+  const rows = keys.map((key) => [
+    key.name,
+    key.role,
+    key.scopes?.join(' ') ?? 'all of the role',
+    key.user ?? '-',
+    endText(key, at),
+    lastUse(key.usedAt, at),
+    relativeTime(key.createdAt, at),
+  ]);
   const headings = ['NAME', 'ROLE', 'SCOPES', 'USER', 'ENDS', 'LAST USED', 'CREATED'];
   output.result(
     answer,
@@ -64,6 +63,7 @@ async function list(context: Context, name: string | undefined): Promise<void> {
       ? 'There are no API keys yet.\n  → sidekey api-key create NAME --role operator'
       : table(output.display, headings, rows, { least: ['CREATED', 'USER', 'SCOPES', 'LAST USED'] }),
   );
+  if ('rows' in result) sayNext(context, result.next);
 }
 
 async function revoke(context: Context, name: string): Promise<void> {
@@ -94,6 +94,7 @@ export const apiKeyCommands: readonly CommandRow[] = [
     alias: 'show',
     summary: 'list the keys, or show one',
     arguments: [['[name]', 'its name']],
+    options: optionRows(listApiKeys, pageWords),
     examples: ['sidekey api-key list'],
     load: async () => list,
   },

@@ -12,7 +12,7 @@ import { inputInvalid } from '../lib/errors.ts';
 import type { ArgumentRow, CommandRow } from './command.ts';
 import type { Context } from './context.ts';
 import { table } from './display.ts';
-import { type GivenOptions, optionRows, perform } from './operation-command.ts';
+import { type GivenOptions, optionRows, pageWords, perform, sayNext } from './operation-command.ts';
 
 /** Commands for the people who sign in at the pages. */
 
@@ -36,22 +36,21 @@ async function create(context: Context, name: string, options: GivenOptions): Pr
   context.output.say(`To sign in:\n  → sidekey person link ${name}`);
 }
 
-async function list(context: Context, name: string | undefined): Promise<void> {
+async function list(context: Context, name: string | undefined, options: GivenOptions): Promise<void> {
   const { output } = context;
   const { result, answer, at } =
     name === undefined
-      ? await perform(context, listPeople)
+      ? await perform(context, listPeople, { words: pageWords, options })
       : await perform(context, getPerson, { fixed: { person: name } });
-  const rows = [result]
-    .flat()
-    .map((person) => [
-      person.name,
-      person.role,
-      person.user ?? '-',
-      enabledState(person),
-      String(person.passkeys.length),
-      relativeTime(person.createdAt, at),
-    ]);
+  const people = 'people' in result ? result.people : [result];
+  const rows = people.map((person) => [
+    person.name,
+    person.role,
+    person.user ?? '-',
+    enabledState(person),
+    String(person.passkeys.length),
+    relativeTime(person.createdAt, at),
+  ]);
   const headings = ['NAME', 'ROLE', 'USER', 'STATE', 'PASSKEYS', 'CREATED'];
   output.result(
     answer,
@@ -59,6 +58,7 @@ async function list(context: Context, name: string | undefined): Promise<void> {
       ? 'There are no people yet.\n  → sidekey person create NAME --role operator'
       : table(output.display, headings, rows, { least: ['CREATED', 'USER'] }),
   );
+  if ('people' in result) sayNext(context, result.next);
 }
 
 async function set(context: Context, name: string, options: GivenOptions): Promise<void> {
@@ -106,6 +106,7 @@ export const personCommands: readonly CommandRow[] = [
     alias: 'show',
     summary: 'list the people, or show one',
     arguments: [['[name]', 'the name']],
+    options: optionRows(listPeople, pageWords),
     examples: ['sidekey person list'],
     load: async () => list,
   },

@@ -12,7 +12,7 @@ import { findAgent, findNamedGrant } from './find.ts';
 import { duration, egress, enabledState, grants, name, text, time, timeOrNull } from './members.ts';
 import { isoOrNull, isoTime, proxyUrl, readEnd, spanText } from './format.ts';
 import { changing, type Changing, reading } from './operation.ts';
-import { pageInput, pageOf } from './paging.ts';
+import { namePlace, pageInput, pageOf } from './paging.ts';
 import { unknownAgent } from './lookup.ts';
 import { boundGrants, maxGrants, readReach } from './reach.ts';
 
@@ -79,7 +79,7 @@ export const listAgents = reading({
   ),
   async run({ store, config }, page, at) {
     const { rows, next } = await pageOf(page, {
-      place: z.object({ name: z.string() }),
+      place: namePlace,
       read: async ({ after, limit }) => (await store?.agents.inList(at, { after: after?.name, limit })) ?? [],
     });
     const agents = rows.map((agent) => ({

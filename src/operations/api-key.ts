@@ -6,12 +6,13 @@ import { mayHave, roles, scopes, scopesOf } from '../domain/scopes.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { remedy } from '../lib/hint.ts';
 import { orMeant } from '../lib/text.ts';
-import type { ApiKeyRecord, Store } from '../store/store.ts';
+import type { ApiKeyRecord } from '../store/store.ts';
 import { assertRole, assertScopes } from './caller.ts';
+import { findNamed } from './find.ts';
 import { isoOrNull, isoTime, readEnd } from './format.ts';
-import { pickNamed } from './lookup.ts';
 import { name, text, time, timeOrNull } from './members.ts';
 import { changing, reading } from './operation.ts';
+import { namePlace, pageInput, pageOf } from './paging.ts';
 
 /** API keys: the keys of programs that call the API. */
 
@@ -45,10 +46,15 @@ export const listApiKeys = reading({
   id: 'api_key.list',
   summary: 'List the keys of the API.',
   scope: 'config:read',
-  input: z.strictObject({}),
+  input: z.strictObject(pageInput),
   output: z.array(apiKey),
-  run: async ({ store }) => (await store?.apiKeys.list()) ?? [],
-  answer: (keys) => keys.map(keyAnswer),
+  run: ({ store }, page) =>
+    pageOf(page, {
+      place: namePlace,
+      read: async (query) => (await store?.apiKeys.list(query)) ?? [],
+    }),
+  next: ({ next }) => next,
+  answer: ({ rows }) => rows.map(keyAnswer),
 });
 
 export const getApiKey = reading({
@@ -57,7 +63,7 @@ export const getApiKey = reading({
   scope: 'config:read',
   input: z.strictObject({ key: text }),
   output: apiKey,
-  run: ({ store }, { key }) => keyOf(store, key),
+  run: ({ store }, { key }) => findNamed(store?.apiKeys, key, unknownKey),
   answer: keyAnswer,
 });
 
@@ -134,7 +140,7 @@ export const revokeApiKey = changing({
   input: z.strictObject({ key: text }),
   output: z.strictObject({ name: z.string(), revoked: z.literal(true) }),
   async run({ store, audit, caller }, { key }) {
-    const { role } = await keyOf(store, key);
+    const { role } = await findNamed(store.apiKeys, key, unknownKey);
     // A key may end itself, whatever scopes it has.
     if (caller.name !== `key ${key}`) assertRole(role, caller);
     await recordChange(audit, { event: 'api_key.revoked', reason: key }, async () => {
@@ -144,11 +150,6 @@ export const revokeApiKey = changing({
   },
   answer: (key) => ({ name: key, revoked: true as const }),
 });
-
-/** @throws SidekeyError `not_found` */
-async function keyOf(store: Pick<Store, 'apiKeys'> | null, key: string): Promise<ApiKeyRecord> {
-  return pickNamed((await store?.apiKeys.list()) ?? [], key, unknownKey);
-}
 
 function unknownKey(key: string, names: readonly string[]): SidekeyError {
   return new SidekeyError('not_found', `There is no API key of that name${orMeant(key, names)}`, {

@@ -87,18 +87,33 @@ export async function findOffers(
   return { offered: (reference) => found.get(reference) ?? [] };
 }
 
+interface Table<Row> {
+  get(name: string): Promise<Row | null>;
+  list(page: { readonly limit: number }): Promise<readonly { readonly name: string }[]>;
+}
+
+/** Returns the row of this name. @throws the error that `unknown` makes of the name and others */
+export async function findNamed<Row>(
+  table: Table<Row> | null | undefined,
+  name: string,
+  unknown: (name: string, names: readonly string[]) => SidekeyError,
+): Promise<Row> {
+  const row = (await table?.get(name)) ?? null;
+  if (row !== null) return row;
+  const others = (await table?.list({ limit: maxOthers })) ?? [];
+  throw unknown(
+    name,
+    others.map((each) => each.name),
+  );
+}
+
 /** Returns the agent of this name with its bindings. @throws SidekeyError `not_found` */
 export async function findAgent(
   store: Pick<Store, 'agents' | 'rights'> | null,
   name: string,
 ): Promise<BoundAgent> {
-  const agent = (await store?.rights.agent(name)) ?? null;
-  if (agent !== null) return agent;
-  const others = (await store?.agents.list(maxOthers)) ?? [];
-  throw unknownAgent(
-    name,
-    others.map((each) => each.name),
-  );
+  const table = store && { ...store.agents, get: (of: string) => store.rights.agent(of) };
+  return findNamed(table, name, unknownAgent);
 }
 
 /** Returns the lease with this id or id prefix. @throws as `pickLease` */

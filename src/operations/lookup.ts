@@ -134,18 +134,6 @@ export function refreshRemedy(grant: Grant): Remedy {
   return grantRemedy('refresh', grant, { force: true });
 }
 
-/** Returns the record of this name. @throws the error that `unknown` makes of the name and all names */
-export function pickNamed<R extends { readonly name: string }>(
-  records: readonly R[],
-  name: string,
-  unknown: (name: string, names: readonly string[]) => SidekeyError,
-): R {
-  const record = records.find((each) => each.name === name);
-  if (record !== undefined) return record;
-  const names = records.map((each) => each.name);
-  throw unknown(name, names);
-}
-
 /** Error for an agent that does not exist. */
 export function unknownAgent(name: string, known: readonly string[]): SidekeyError {
   // An invalid name may be a misplaced token.

@@ -15,6 +15,9 @@ export const pageInput = {
   cursor: z.string().max(512).optional(),
 };
 
+/** Place of an entry in a list by name. */
+export const namePlace = z.object({ name: z.string() });
+
 interface List<Row extends Place, Place> {
   /** Members of an entry that are its place in the order of the list. */
   readonly place: z.ZodType<Place>;

@@ -7,10 +7,11 @@ import { hintOf, remedy } from '../lib/hint.ts';
 import { orMeant } from '../lib/text.ts';
 import type { PasskeyRecord, PersonRecord, Store } from '../store/store.ts';
 import { assertRole } from './caller.ts';
+import { findNamed } from './find.ts';
 import { isoOrNull, isoTime } from './format.ts';
-import { pickNamed } from './lookup.ts';
 import { enabledState, name, text, time, timeOrNull } from './members.ts';
 import { type Changing, changing, reading } from './operation.ts';
+import { namePlace, pageInput, pageOf } from './paging.ts';
 import { type LinkKind, makeSignInLink } from './sign-in-link.ts';
 
 /** People: those who sign in at the pages. */
@@ -59,13 +60,17 @@ export const listPeople = reading({
   id: 'person.list',
   summary: 'List the people who sign in at the pages.',
   scope: 'config:read',
-  input: z.strictObject({}),
+  input: z.strictObject(pageInput),
   output: z.array(personShape),
-  run: async ({ store }) =>
-    store === null
-      ? []
-      : Promise.all((await store.people.list()).map((person) => withPasskeys(store, person))),
-  answer: (people) => people.map(personAnswer),
+  async run({ store }, page) {
+    const { rows, next } = await pageOf(page, {
+      place: namePlace,
+      read: async (query) => (await store?.people.list(query)) ?? [],
+    });
+    return { people: store === null ? [] : await withPasskeys(store, rows), next };
+  },
+  next: ({ next }) => next,
+  answer: ({ people }) => people.map(personAnswer),
 });
 
 export const getPerson = reading({
@@ -76,7 +81,7 @@ export const getPerson = reading({
   output: personShape,
   async run({ store }, { person }) {
     if (store === null) throw unknownPerson(person, []);
-    return withPasskeys(store, await pickPerson(store, person));
+    return (await withPasskeys(store, [await pickPerson(store, person)]))[0]!;
   },
   answer: personAnswer,
 });
@@ -127,7 +132,7 @@ export const changePerson = changing({
     await recordChange(audit, { event: 'person.changed', reason }, async () => {
       if (!(await store.people.change(person, change, endsAt))) throw unknownPerson(person, []);
     });
-    return withPasskeys(store, after);
+    return (await withPasskeys(store, [after]))[0]!;
   },
   answer: personAnswer,
 });
@@ -232,13 +237,15 @@ function identityIn({ admin: { oidc } }: Pick<Config, 'admin'>, subject: string)
   );
 }
 
-async function withPasskeys({ people }: Pick<Store, 'people'>, person: PersonRecord) {
-  return { ...person, passkeys: await people.passkeys.list(person.name) };
+async function withPasskeys({ people }: Pick<Store, 'people'>, rows: readonly PersonRecord[]) {
+  const passkeys = await people.passkeys.list(...rows.map(({ name: of }) => of));
+  const byPerson = Map.groupBy(passkeys, (passkey) => passkey.person);
+  return rows.map((person) => ({ ...person, passkeys: byPerson.get(person.name) ?? [] }));
 }
 
 /** @throws SidekeyError `not_found` */
 async function pickPerson({ people }: Pick<Store, 'people'>, person: string): Promise<PersonRecord> {
-  return pickNamed(await people.list(), person, unknownPerson);
+  return findNamed(people, person, unknownPerson);
 }
 
 function unknownPerson(person: string, names: readonly string[]): SidekeyError {

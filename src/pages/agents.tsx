@@ -32,7 +32,7 @@ function Everyone({ mayChange }: { readonly mayChange: boolean }): JSX.Element {
   const create = async ({ name = '', kind = '', which = '', ...rest }: Values) => {
     const body = { name, ...rest, ...membersOf(kind, namesIn(which)) };
     setMade({ ...(await call<Secret>('POST /v2/agents', body)), of: `the agent ${name}` });
-    agents.reload();
+    await agents.reload();
   };
   const isEmpty = agents.isComplete && agents.entries.length === 0;
   return (

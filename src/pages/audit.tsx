@@ -45,7 +45,7 @@ function Events({ signal: left }: Pick<PageProps, 'signal'>): JSX.Element {
   useEffect(() => {
     if (fresh.length <= maxNew) return;
     setFresh([]);
-    pages.reload();
+    void pages.reload();
   }, [fresh.length > maxNew]);
   const known = new Set(fresh.map(keyOf));
   const entries = [...fresh, ...pages.entries.filter((line) => !known.has(keyOf(line)))];

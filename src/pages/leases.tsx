@@ -43,7 +43,7 @@ export function Leases({ agent, mayChange, onMade }: LeasesProps): JSX.Element {
     const uses = max_uses === undefined ? {} : { max_uses: Number(max_uses) };
     const body = { agent: agent ?? named, grants: namesIn(grants), ...uses, ...rest };
     onMade({ ...(await call<Secret>('POST /v2/leases', body)), of: `the lease of ${body.agent}` });
-    leases.reload();
+    await leases.reload();
   };
   return (
     <>

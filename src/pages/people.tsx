@@ -1,9 +1,9 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { all, call, type PageProps, path } from './api.ts';
+import { call, type PageProps, path } from './api.ts';
 import { Badge, Choice, Confirm, Field, Form, Loaded, Once, Table, Time } from './parts.tsx';
 import { Action } from './remedy.tsx';
-import { useResource } from './resource.ts';
+import { More, usePages } from './rows.tsx';
 
 /** People who sign in, and keys of programs. Each link and key is shown once. */
 
@@ -49,7 +49,7 @@ export function People({ me }: PageProps): JSX.Element {
 }
 
 function Persons({ mayChange, show }: ListProps): JSX.Element {
-  const people = useResource((signal) => all<Person>('/v2/people', signal));
+  const people = usePages<Person>('/v2/people');
   const change = async (what: string, body?: unknown) => {
     await call(what, body);
     await people.reload();
@@ -90,6 +90,7 @@ function Persons({ mayChange, show }: ListProps): JSX.Element {
           />
         )}
       </Loaded>
+      <More of={people} />
       {mayChange && (
         <Form label="Add a person" submit={(values) => change('POST /v2/people', values)}>
           <Field label="Name" name="name" required />
@@ -101,7 +102,7 @@ function Persons({ mayChange, show }: ListProps): JSX.Element {
 }
 
 function Keys({ mayChange, show }: ListProps): JSX.Element {
-  const keys = useResource((signal) => all<Key>('/v2/api-keys', signal));
+  const keys = usePages<Key>('/v2/api-keys');
   const revoke = async (name: string) => {
     await call(path`DELETE /v2/api-keys/${name}`);
     await keys.reload();
@@ -137,6 +138,7 @@ function Keys({ mayChange, show }: ListProps): JSX.Element {
           />
         )}
       </Loaded>
+      <More of={keys} />
       {mayChange && (
         <Form label="Create a key" submit={create}>
           <Field label="Name" name="name" required />

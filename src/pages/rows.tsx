@@ -2,6 +2,7 @@ import { type ComponentChildren, type JSX } from 'preact';
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { ApiError, type Listing, more } from './api.ts';
 import { Action, Failure } from './remedy.tsx';
+import type { Resource } from './resource.ts';
 
 /** Long lists: only the rows in view are elements. All rows have one height. */
 
@@ -15,8 +16,10 @@ interface Source<T> {
   more(): void;
 }
 
+type Pages<T> = Source<T> & Resource<readonly T[]>;
+
 /** Reads a list by pages of 200: `/v2/grants?start=name`. */
-export function usePages<T>(path: string): Source<T> & { reload(): void } {
+export function usePages<T>(path: string): Pages<T> {
   const [listing, setListing] = useState<Listing<T> | undefined>();
   const [error, setError] = useState<Error | undefined>();
   const running = useRef<AbortController | undefined>(undefined);
@@ -45,13 +48,20 @@ export function usePages<T>(path: string): Source<T> & { reload(): void } {
   }, [path]);
   return {
     entries: listing?.entries ?? [],
+    data: listing?.entries,
     isComplete: listing?.next === null,
     error,
-    reload: () => void read(),
+    reload: () => read(),
     more: () => {
       if (listing !== undefined && listing.next !== null && running.current === undefined) void read(listing);
     },
   };
+}
+
+/** A button that shows the next page of a list without a scroll bar of its own. */
+export function More({ of }: { readonly of: Pages<unknown> }): JSX.Element | false {
+  const hasMore = of.data !== undefined && !of.isComplete;
+  return hasMore && <Action label="Show more" kind="quiet" run={() => of.more()} />;
 }
 
 interface RowsProps<T> {

@@ -202,8 +202,10 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
         ),
       get: (name) =>
         run(() => first(db.selectFrom('agents').selectAll().where('name', '=', name), fromAgentRow)),
-      list: (limit) =>
-        run(() => all(pageOf(db.selectFrom('agents').selectAll(), ['name'], undefined, limit), fromAgentRow)),
+      list: (page) =>
+        run(() =>
+          all(pageOf(db.selectFrom('agents').selectAll(), ['name'], undefined, page?.limit), fromAgentRow),
+        ),
       count: () => run(() => rowsOf(db.selectFrom('agents'))),
       inList: (at, page) =>
         run(async () => {

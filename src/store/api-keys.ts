@@ -1,7 +1,7 @@
 import type { Kysely } from 'kysely';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import { all, byName, done, first, type Run, written } from './queries.ts';
+import { all, done, first, pageOf, type Run, written } from './queries.ts';
 import { type ApiKeyRow, parseTexts, type Schema } from './schema.ts';
 import type { ApiKeyRecord, Store } from './store.ts';
 
@@ -20,8 +20,16 @@ export function sqlApiKeys(db: Kysely<Schema>, run: Run): Store['apiKeys'] {
       );
     },
     find: (hash) => run(() => first(keys().where('hash', '=', hash), fromRow)),
-    list: () => run(async () => byName(await all(keys(), fromRow))),
+    get: (name) => run(() => first(keys().where('name', '=', name), fromRow)),
+    list: ({ after, limit } = {}) =>
+      run(() => all(pageOf(keys(), ['name'], after && [after.name], limit), fromRow)),
     remove: (name) => run(async () => (await written(db.deleteFrom('apiKeys').where('name', '=', name))) > 0),
+    removeEnded: (person, prefix, at) =>
+      run(() => {
+        const ended = db.deleteFrom('apiKeys').where('person', '=', person).where('expiresAt', '<=', at);
+        // Characters of a name are below `~`.
+        return done(ended.where('name', '>=', prefix).where('name', '<', `${prefix}~`));
+      }),
     noteUse: (name, at) =>
       run(() =>
         done(

@@ -44,7 +44,7 @@ export async function nodeIdOf(
 ): Promise<string> {
   await keys.vault.refresh();
   const members = keys.nodes().members.map((each) => ({ name: each.name, id: nodeKeyId(each) }));
-  const copies = (await store.nodes.list()).filter(({ source }) => source !== 'node');
+  const copies = (await store.nodes.find(name)).filter(({ source }) => source !== 'node');
   const node = [...members, ...copies].find(({ id }) => id === name);
   if (node !== undefined) return node.id;
   const member = members.find((each) => each.name === name);
@@ -59,7 +59,7 @@ export async function nodeIdOf(
   if (member !== undefined) return member.id;
   if (isOfHost) return copy.id;
   if (copy === undefined) {
-    const names = [...members, ...copies].map((each) => each.name);
+    const names = [...members, ...(await store.nodes.list())].map((each) => each.name);
     throw new SidekeyError('not_found', `There is no node of that name${orMeant(name, names)}`, {
       hint: remedy('node.list'),
     });

@@ -11,6 +11,11 @@ export const nameSeparator = '~';
 
 /** Returns the queries of nodes. `clock` is the clock of the store. */
 export function sqlNodes(db: Kysely<Schema>, run: Run, clock: () => Expression<number>): Store['nodes'] {
+  const nodes = () =>
+    db
+      .selectFrom('nodes')
+      .select(['id', 'name', 'source', 'keyId', 'version', 'joinedAt'])
+      .select(sql<number>`${clock()} - seen_at`.as('awayMs'));
   return {
     register: ({ id, name, ...facts }) =>
       run(async () => {
@@ -37,15 +42,13 @@ export function sqlNodes(db: Kysely<Schema>, run: Run, clock: () => Expression<n
         const facts = { ...(keyId !== null && { keyId }), seenAt: clock() };
         return done(db.updateTable('nodes').set(facts).where('id', '=', id));
       }),
-    list: () =>
-      run(async () => {
-        const rows = await db
-          .selectFrom('nodes')
-          .select(['id', 'name', 'source', 'keyId', 'version', 'joinedAt'])
-          .select(sql<number>`${clock()} - seen_at`.as('awayMs'))
-          .execute();
-        return byName(rows);
-      }),
+    list: () => run(async () => byName(await nodes().execute())),
+    find: (reference) =>
+      run(() =>
+        nodes()
+          .where((row) => row.or([row('id', '=', reference), row('name', '=', reference)]))
+          .execute(),
+      ),
     remove: (id) => run(async () => (await written(db.deleteFrom('nodes').where('id', '=', id))) === 1),
   };
 }

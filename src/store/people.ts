@@ -1,7 +1,7 @@
 import type { Kysely } from 'kysely';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import { byName, done, first, type Run, written } from './queries.ts';
+import { done, first, inBatches, pageOf, type Run, written } from './queries.ts';
 import type { Schema } from './schema.ts';
 import type { Store } from './store.ts';
 
@@ -20,7 +20,8 @@ export function sqlPeople(db: Kysely<Schema>, run: Run): Store['people'] {
       ),
     get: (name) => run(() => first(people().where('name', '=', name))),
     find: (identity) => run(() => first(people().where('identity', '=', identity))),
-    list: () => run(async () => byName(await people().execute())),
+    list: ({ after, limit } = {}) =>
+      run(() => pageOf(people(), ['name'], after && [after.name], limit).execute()),
     change: (name, change, endsAt) =>
       run(
         () =>
@@ -58,8 +59,16 @@ export function sqlPeople(db: Kysely<Schema>, run: Run): Store['people'] {
             }),
         ),
       get: (id) => run(() => first(passkeys().where('id', '=', id))),
-      list: (person) =>
-        run(() => passkeys().where('person', '=', person).orderBy('createdAt').orderBy('id').execute()),
+      list: (...names) =>
+        run(() =>
+          inBatches(names, (some) =>
+            pageOf(
+              passkeys().where('person', 'in', some),
+              ['person', 'createdAt', 'id'],
+              undefined,
+            ).execute(),
+          ),
+        ),
       used: (id, { counter, at }) =>
         run(() => done(db.updateTable('passkeys').set({ counter, usedAt: at }).where('id', '=', id))),
       remove: (person, id) =>

@@ -176,4 +176,13 @@ export const postgresMigrations: Migrations = {
       await common['0038-approval-lists']?.up(db);
     },
   },
+  '0039-people': {
+    async up(db: Kysely<unknown>): Promise<void> {
+      // The order of SQLite, as for `0024-grant-names`. Locks in the order of queries, to prevent deadlocks.
+      await sql`lock table passkeys, people, api_keys`.execute(db);
+      for (const table of ['people', 'api_keys'])
+        await sql`alter table ${sql.table(table)} alter column name type text collate "C"`.execute(db);
+      await common['0039-people']?.up(db);
+    },
+  },
 };

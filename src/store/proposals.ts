@@ -60,10 +60,10 @@ export function sqlProposals(db: Kysely<Schema>, run: Run): ProposalStore {
           .$if(outcome === 'lease', (query) => query.where('lease', 'is not', null));
         return first(update.returningAll(), fromProposalRow);
       }),
-    inForce: (at) =>
+    inForce: ({ agent, lease }, at) =>
       run(() => {
-        const inForce = proposals().where((it) => isInForce(it, at));
-        return all(inForce.orderBy('answeredAt').orderBy('id'), fromProposalRow);
+        const own = proposals().where('agent', equals(agent), agent).where('lease', equals(lease), lease);
+        return all(own.where((it) => isInForce(it, at)).orderBy('askedAt'), fromProposalRow);
       }),
     use: (id, at) =>
       run(async () => {

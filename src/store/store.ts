@@ -1,7 +1,7 @@
 import type { ChangeCounts } from '../domain/limit-counts.ts';
 import type { Binding, BoundGrant, Lease } from '../domain/lease.ts';
 import type { Answer, Approval, Asking, Question, StandingApproval } from '../domain/approval.ts';
-import type { Proposal, ProposalAnswer } from '../domain/proposal.ts';
+import type { Proposal, ProposalAnswer, Proposer } from '../domain/proposal.ts';
 import type { Grant, GrantState } from '../domain/grant.ts';
 import type { HeldGrants } from './held-grants.ts';
 import type { RingValues } from './vault/ring.ts';
@@ -173,10 +173,13 @@ export interface Store {
     /** @throws SidekeyError `already_exists` if the name is taken. */
     insert(key: ApiKeyRecord): Promise<void>;
     find(hash: Uint8Array): Promise<ApiKeyRecord | null>;
-    /** Returns all API keys, ordered by name. */
-    list(): Promise<ApiKeyRecord[]>;
+    get(name: string): Promise<ApiKeyRecord | null>;
+    /** Returns API keys, ordered by name. */
+    list(page?: Page<Pick<ApiKeyRecord, 'name'>>): Promise<ApiKeyRecord[]>;
     /** Returns whether there was such a key. */
     remove(name: string): Promise<boolean>;
+    /** Removes the keys of a person whose names begin with this text and that have ended at this time. */
+    removeEnded(person: string, prefix: string, at: number): Promise<void>;
     /** Records a use; the later of two is kept. */
     noteUse(name: string, at: number): Promise<void>;
   };
@@ -434,6 +437,8 @@ interface NodeStore {
   seen(id: string, keyId: string | null): Promise<void>;
   /** Returns all nodes, ordered by name. */
   list(): Promise<NodeRecord[]>;
+  /** Returns the nodes with this ID or name. */
+  find(reference: string): Promise<NodeRecord[]>;
   /** Returns whether there was such a node. */
   remove(id: string): Promise<boolean>;
 }
@@ -494,8 +499,8 @@ interface PeopleStore {
   insert(person: PersonRecord): Promise<void>;
   get(name: string): Promise<PersonRecord | null>;
   find(identity: string): Promise<PersonRecord | null>;
-  /** Returns all people, ordered by name. */
-  list(): Promise<PersonRecord[]>;
+  /** Returns people, ordered by name. */
+  list(page?: Page<Pick<PersonRecord, 'name'>>): Promise<PersonRecord[]>;
   /**
    * Returns whether there is such a person.
    *
@@ -513,8 +518,8 @@ interface PeopleStore {
     /** @throws SidekeyError `already_exists` if the id is taken. */
     insert(passkey: PasskeyRecord): Promise<void>;
     get(id: string): Promise<PasskeyRecord | null>;
-    /** Returns the passkeys of a person, ordered by creation. */
-    list(person: string): Promise<PasskeyRecord[]>;
+    /** Returns the passkeys of these people; those of one person are ordered by creation. */
+    list(...people: readonly string[]): Promise<PasskeyRecord[]>;
     used(id: string, use: { readonly counter: number; readonly at: number }): Promise<void>;
     /** Returns whether the person had such a passkey. */
     remove(person: string, id: string): Promise<boolean>;
@@ -627,8 +632,11 @@ export interface ProposalStore {
    * `connect` with `connected`. Null: this answer is not possible, and nothing was written.
    */
   answer(id: string, answer: ProposalAnswer): Promise<Proposal | null>;
-  /** Returns the domains accepted for a lease or for one exchange that are in force at this time. */
-  inForce(at: number): Promise<Proposal[]>;
+  /**
+   * Returns the domains accepted for this caller, for its lease or for one exchange, that are in force at this
+   * time, by index, ordered by creation.
+   */
+  inForce(who: Proposer, at: number): Promise<Proposal[]>;
   /** Uses up a proposal accepted for one exchange. Returns false if it is not in force at this time. */
   use(id: string, at: number): Promise<boolean>;
   /** Deletes proposals that ended before this time, except those in force. */
@@ -746,7 +754,7 @@ interface AgentStore {
   insert(agent: AgentRecord, beginning?: AgentBeginning): Promise<void>;
   get(name: string): Promise<AgentRecord | null>;
   /** Returns agents, ordered by name. */
-  list(limit?: number): Promise<AgentRecord[]>;
+  list(page?: { readonly limit: number }): Promise<AgentRecord[]>;
   count(): Promise<number>;
   /** Returns agents with facts of their rights at this time, ordered by name. */
   inList(at: number, page: Page<string>): Promise<AgentInList[]>;

@@ -51,6 +51,25 @@ describe.each(browsers)('the operator pages, in %s%s', { timeout: 40_000 }, (_na
     expect(await page.address()).toBe(`${url}/`);
   });
 
+  test('show people in pages', async () => {
+    const { page, sidekey } = await openedPages(open);
+    const person = {
+      role: 'user',
+      user: null,
+      disabledAt: null,
+      createdAt: 1,
+      identity: null,
+      generation: 0,
+    };
+    for (let n = 0; n < 200; n += 1)
+      await sidekey.proxy.state.store.people.insert({ ...person, name: `person-${n}` });
+    // The 201st by name, after alice.
+    expect(await goTo(page, 'people', 'Show more')).not.toContain('person-99');
+    await page.evaluate(click('Show more'));
+    await page.shows('person-99');
+    await page.lacks('Show more');
+  });
+
   test('show the grants by state, with those that need attention first', async () => {
     const { page, call, sidekey, mine } = await openedPages(open);
     await call('POST /v2/grants/theirs/revoke', { body: { local: true } });

@@ -32,6 +32,7 @@ export function proposalsConformance(
       expect(await store.proposals.propose(wanted, 20)).toEqual(wanted);
       return wanted;
     };
+    const claude = { agent: 'claude', lease: null };
     const answer = (id: string, outcome: ProposalOutcome, at = time) =>
       store.proposals.answer(id, { at, by: 'alice', outcome });
 
@@ -143,12 +144,18 @@ export function proposalsConformance(
       const { id } = await made();
       expect(await store.proposals.use(id, time)).toBe(false);
       await answer(id, 'once');
-      expect(await store.proposals.inForce(time + onceMs)).toEqual([]);
+      expect(await store.proposals.inForce(claude, time + onceMs)).toEqual([]);
       expect(await store.proposals.use(id, time + onceMs)).toBe(false);
+      const forNobody = await made({ agent: null });
+      await answer(forNobody.id, 'once');
+      expect(await store.proposals.inForce(claude, time)).toMatchObject([{ id }]);
+      expect(await store.proposals.inForce({ agent: null, lease: null }, time)).toMatchObject([
+        { id: forNobody.id },
+      ]);
       const second = await subject.second();
       const used = await Promise.all([store, second].map((each) => each.proposals.use(id, time + 1)));
       expect(used.filter(Boolean)).toEqual([true]);
-      expect(await store.proposals.inForce(time)).toEqual([]);
+      expect(await store.proposals.inForce(claude, time)).toEqual([]);
       expect(await store.proposals.get(id)).toMatchObject({ usedAt: time + 1 });
       const again = proposal({ agent: 'claude', askedAt: time + 2 });
       expect(await store.proposals.propose(again, 20)).toEqual(again);
@@ -157,10 +164,13 @@ export function proposalsConformance(
     it('applies an approval for a lease until the lease ends, and not after its renewal', async () => {
       const { id } = await made({ lease: lease.id });
       await answer(id, 'lease');
-      expect(await store.proposals.inForce(time + 9_999)).toMatchObject([{ id }]);
-      expect(await store.proposals.inForce(time + 10_000)).toEqual([]);
+      const who = { agent: 'claude', lease: lease.id };
+      expect(await store.proposals.inForce(who, time + 9_999)).toMatchObject([{ id }]);
+      for (const other of [claude, { agent: null, lease: lease.id }, { agent: null, lease: null }])
+        expect(await store.proposals.inForce(other, time)).toEqual([]);
+      expect(await store.proposals.inForce(who, time + 10_000)).toEqual([]);
       await store.leases.renew(lease.id, { at: time + 20_000, expiresAt: time + 90_000, moreUses: 0 });
-      expect(await store.proposals.inForce(time + 20_000)).toEqual([]);
+      expect(await store.proposals.inForce(who, time + 20_000)).toEqual([]);
     });
 
     it('refuses an approval for a lease if the proposal has no lease', async () => {

@@ -56,12 +56,13 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
       });
 
       it('are counted, and listed by name', async () => {
-        const names = async (limit?: number) => (await store.agents.list(limit)).map((each) => each.name);
+        const names = async (page?: { limit: number }) =>
+          (await store.agents.list(page)).map((each) => each.name);
         expect(await store.agents.count()).toBe(0);
         for (const each of ['b', 'B', 'a', 'é']) await store.agents.insert(agentRecord({ name: each }));
         expect(await store.agents.count()).toBe(4);
         expect(await names()).toEqual(['B', 'a', 'b', 'é']);
-        expect(await names(2)).toEqual(['B', 'a']);
+        expect(await names({ limit: 2 })).toEqual(['B', 'a']);
       });
 
       it('that reach a grant are found as their bindings say', async () => {

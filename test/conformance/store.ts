@@ -218,6 +218,9 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
           { ...node({ keyId: '11', version: '2' }), joinedAt: time - 1_000, awayMs: 0 },
           { ...node({ id: 'b', name: 'proxy~2' }), joinedAt: time - 1_000, awayMs: 1_000 },
         ]);
+        expect(await second.nodes.find('a')).toEqual(listed.slice(0, 1));
+        expect(await second.nodes.find('proxy~2')).toEqual(listed.slice(1));
+        expect(await second.nodes.find('renamed')).toEqual([]);
       });
 
       it('are registered once if two processes register the same node at the same time', async () => {
@@ -1007,6 +1010,19 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
       });
     });
 
+    it.each(['apiKeys', 'people'] as const)('lists %s in pages, by name', async (table) => {
+      for (const name of ['b', 'B', 'a', 'é']) {
+        if (table === 'people') await store.people.insert(person(name));
+        else await store.apiKeys.insert(apiKey(name));
+      }
+      const names = async (page: { limit?: number; after?: { name: string } }) =>
+        (await store[table].list(page)).map(({ name }) => name);
+      expect(await names({})).toEqual(['B', 'a', 'b', 'é']);
+      expect(await names({ limit: 2 })).toEqual(['B', 'a']);
+      expect(await names({ after: { name: 'a' }, limit: 1 })).toEqual(['b']);
+      expect(await names({ after: { name: 'é' } })).toEqual([]);
+    });
+
     describe('API keys', () => {
       it('are found by hash, listed by name, and absent after removal', async () => {
         await store.apiKeys.insert(apiKey('b'));
@@ -1021,6 +1037,8 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
           ['a', null],
           ['b', ['grants:read']],
         ]);
+        expect((await second.apiKeys.get('a'))?.scopes).toBeNull();
+        expect(await second.apiKeys.get('hash of b')).toBeNull();
         expect([await second.apiKeys.remove('b'), await store.apiKeys.remove('b')]).toEqual([true, false]);
         expect(await store.apiKeys.find(Buffer.from('hash of b'))).toBeNull();
       });
@@ -1032,6 +1050,23 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         await store.apiKeys.noteUse('a', time + 9);
         await store.apiKeys.noteUse('a', time + 3);
         expect((await store.apiKeys.list())[0]?.usedAt).toBe(time + 9);
+      });
+
+      it('of a person are removed by the beginning of their name after they have ended', async () => {
+        const keys = [
+          ['login-a', 'alice', time],
+          ['login-b', 'alice', time + 1],
+          ['login-c', 'alice', null],
+          ['login-d', 'bob', time],
+          ['Login-e', 'alice', time],
+          ['login', 'alice', time],
+          ['mine', 'alice', time],
+        ] as const;
+        for (const [name, of, expiresAt] of keys)
+          await store.apiKeys.insert({ ...apiKey(name), person: of, expiresAt });
+        await store.apiKeys.removeEnded('alice', 'login-', time);
+        const left = (await store.apiKeys.list()).map(({ name }) => name);
+        expect(left).toEqual(['Login-e', 'login', 'login-b', 'login-c', 'login-d', 'mine']);
       });
     });
 
@@ -1094,6 +1129,14 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         await passkeys.used('k1', { counter: 7, at: time + 1 });
         expect(await passkeys.get('k1')).toMatchObject({ person: 'alice', counter: 7, usedAt: time + 1 });
         expect(hex((await passkeys.list('alice'))[0]?.publicKey)).toBe('00ff');
+        await store.people.insert(person('bob'));
+        await passkeys.insert({ ...passkey('k3', 'bob'), createdAt: time });
+        await passkeys.insert({ ...passkey('k2', 'bob'), createdAt: time + 1 });
+        await passkeys.insert({ ...passkey('k0', 'alice'), createdAt: time });
+        const ids = async (...people: string[]) => (await passkeys.list(...people)).map(({ id }) => id);
+        expect(await ids('bob')).toEqual(['k3', 'k2']);
+        expect((await ids('bob', 'alice', 'eve')).toSorted()).toEqual(['k0', 'k1', 'k2', 'k3']);
+        expect(await ids()).toEqual([]);
         expect(await passkeys.remove('bob', 'k1')).toBe(false);
         await store.people.remove('alice');
         expect(await passkeys.get('k1')).toBeNull();

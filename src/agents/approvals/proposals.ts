@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
 import type { AuditLog } from '../../domain/event.ts';
 import { recordChange } from '../../audit/log.ts';
@@ -206,31 +207,36 @@ interface ProposalParts extends PolicyParts {
   readonly limits: () => { readonly maxPending: number };
 }
 
+/** Callers whose accepted domains are cached. */
+const maxCallers = 1_000;
+
 /** Creates the policies of accepted domains, which are cached until the store or the config changes. */
 export function createProposedPolicies({ store, now, restrict }: PolicyParts): ProposedPolicies {
-  let policies: ReadonlyMap<string, ProposedPolicy> = new Map();
-  let readAt = -1;
-  let readWith: ReturnType<PolicyParts['restrict']>;
-  /** Time at which the first yes ends by the clock. */
-  let endsAt = Infinity;
+  /** Callers that asked last. `endsAt`: time at which the first yes ends by the clock. */
+  const kept = new LRUCache<string, { readonly policy: ProposedPolicy | null; readonly endsAt: number }>({
+    max: maxCallers,
+  });
+  let keptAt = -1;
+  let keptWith: ReturnType<PolicyParts['restrict']>;
 
-  async function read(epoch: number, restrictor: typeof readWith): Promise<void> {
-    const inForce = await store.proposals.inForce(now());
-    const byCaller = Map.groupBy(inForce, keyOf);
-    policies = new Map(Array.from(byCaller, ([key, all]) => [key, policyOf(all, restrictor)]));
-    endsAt = Math.min(...inForce.map(endOf));
-    readAt = epoch;
-    readWith = restrictor;
+  async function read(who: Proposer): Promise<ProposedPolicy | null> {
+    const [epoch, restrictor] = [keptAt, keptWith];
+    const inForce = await store.proposals.inForce(who, now());
+    const policy = inForce.length === 0 ? null : policyOf(inForce, restrictor);
+    const endsAt = Math.min(...inForce.map(endOf));
+    if (epoch === keptAt && restrictor === keptWith) kept.set(keyOf(who), { policy, endsAt });
+    return policy;
   }
 
   return {
     policyFor(who) {
       const epoch = store.epoch();
       const restrictor = restrict();
-      if (epoch !== readAt && readAt >= 0 && !store.changesSince(readAt).others) readAt = epoch;
-      if (epoch === readAt && restrictor === readWith && now() < endsAt)
-        return policies.get(keyOf(who)) ?? null;
-      return read(epoch, restrictor).then(() => policies.get(keyOf(who)) ?? null);
+      if (restrictor !== keptWith || (epoch !== keptAt && store.changesSince(keptAt).others)) kept.clear();
+      keptAt = epoch;
+      keptWith = restrictor;
+      const found = kept.get(keyOf(who));
+      return found !== undefined && now() < found.endsAt ? found.policy : read(who);
     },
   };
 }

@@ -1,6 +1,8 @@
+import { hash } from 'node:crypto';
 import { DatabaseSync, StatementSync } from 'node:sqlite';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { sealedMark } from '../../../src/grants/metadata.ts';
+import { makeSignInLink } from '../../../src/operations/sign-in-link.ts';
 import { openSqliteStore } from '../../../src/store/sqlite.ts';
 import { home, runHere } from '../../support/command-line.ts';
 import { grantRecord } from '../../support/grant-record.ts';
@@ -8,7 +10,7 @@ import { proxiedGet } from '../../support/proxied-get.ts';
 import { proposal, question, yes } from '../../support/question.ts';
 import { openTunnel } from '../../support/raw-client.ts';
 import { addAgent } from '../../support/rights.ts';
-import { startService } from '../../support/service.ts';
+import { startService, type TestService } from '../../support/service.ts';
 
 /** Grants of other users in the store. */
 const all = 2_000;
@@ -85,11 +87,14 @@ async function withApprovals() {
     standing = await asked(n);
     await store.approvals.answer(standing, yes(Date.now(), { kind: 'until', at: Date.now() + 3_600_000 }));
   }
-  const { folder, configFile } = service.sidekey;
+  return { ...service, store, standing, command: commandOf(service.sidekey) };
+}
+
+/** Returns a function that runs a command with the config of a proxy, until the test ends. */
+function commandOf({ folder, configFile }: TestService['sidekey']) {
   const before = process.cwd();
   onTestFinished(() => process.chdir(before));
-  const command = (...words: string[]) => runHere([...words, '--config', configFile], folder);
-  return { ...service, store, standing, command };
+  return (...words: string[]) => runHere([...words, '--config', configFile], folder);
 }
 
 type Approvals = Awaited<ReturnType<typeof withApprovals>>;
@@ -144,6 +149,88 @@ test.each<[string, (at: Approvals) => Promise<unknown>, { requests: number; prop
   const rows = results().flat();
   expect(rows.filter((row) => 'rule_key' in row).length).toBeLessThanOrEqual(most.requests);
   expect(rows.filter((row) => 'change' in row).length).toBeLessThanOrEqual(most.proposals);
+});
+
+test('GET /v2/status counts the grants once', async () => {
+  const at = await withApprovals();
+  const results = spiedResults();
+  await get('/v2/status')(at);
+  expect(results().filter((rows) => rows.some((row) => 'total' in row && 'refreshable' in row))).toHaveLength(
+    1,
+  );
+});
+
+test('a request to an unlisted host reads no accepted domains of other callers', async () => {
+  const { sidekey } = await startService();
+  const { store } = sidekey.proxy.state;
+  await addAgent(store, 'ci', token);
+  for (let n = 0; n < 10; n += 1) {
+    await addAgent(store, `other-${n}`, `token-of-other-${n}-0123456789`);
+    const { id } = (await store.proposals.propose(proposal({ agent: n === 0 ? 'ci' : `other-${n}` }), 1))!;
+    await store.proposals.answer(id, { at: Date.now(), by: 'alice', outcome: 'once' });
+  }
+  const results = spiedResults();
+  const headers = { 'proxy-authorization': `Basic ${Buffer.from(`ci:${token}`).toString('base64')}` };
+  expect(await proxiedGet(sidekey.url, 'http://unlisted.example/', headers)).toMatchObject({ status: 403 });
+  expect(await proxiedGet(sidekey.url, 'http://unlisted.example/', headers)).toMatchObject({ status: 403 });
+  expect(
+    results()
+      .flat()
+      .filter((row) => 'change' in row),
+  ).toHaveLength(1);
+});
+
+/** Starts a proxy with people, each with a passkey and a key that has ended. */
+async function withPeople() {
+  const service = await startService();
+  const { sidekey, url, call } = service;
+  const { store } = sidekey.proxy.state;
+  for (let n = 0; n < others; n += 1) {
+    const name = `person-${n}`;
+    const person = { name, role: 'user', user: null, disabledAt: null, identity: null, generation: 0 };
+    await store.people.insert({ ...person, createdAt: 1 });
+    const passkey = { id: name, person: name, counter: 0, label: 'laptop', publicKey: new Uint8Array(1) };
+    await store.people.passkeys.insert({ ...passkey, createdAt: 1, usedAt: null });
+    await service.key({ name: `login-${n}`, person: name, expiresAt: 1 });
+  }
+  const verifier = 'v'.repeat(43);
+  const { path } = await makeSignInLink({ ...sidekey.proxy.state, now: Date.now }, 'person-0');
+  const origin = { origin: url, 'sec-fetch-site': 'same-origin' };
+  const { session } = (await call(`POST ${path}`, { key: null, headers: origin })).body;
+  const headers = { ...origin, authorization: `Bearer ${session}` };
+  const challenge = hash('sha256', verifier, 'base64url');
+  const code = (await call('POST /v2/me/login-codes', { key: null, headers, body: { challenge } })).body;
+  const login = { key: null, body: { ...code, verifier } };
+  return { ...service, login, command: commandOf(sidekey) };
+}
+
+type People = Awaited<ReturnType<typeof withPeople>>;
+
+test.each<[string, (at: People) => Promise<{ status?: number; exit?: unknown }>, number[]]>([
+  // People, passkeys and keys, with those that identify the caller.
+  ['GET /v2/people', ({ call }) => call('GET /v2/people?limit=10'), [11, 10, 1]],
+  ['GET /v2/people/{person}', ({ call }) => call('GET /v2/people/person-5'), [1, 1, 1]],
+  [
+    'PATCH /v2/people/{person}',
+    ({ call }) => call('PATCH /v2/people/person-5', { body: { role: 'auditor' } }),
+    [1, 1, 1],
+  ],
+  ['GET /v2/api-keys', ({ call }) => call('GET /v2/api-keys?limit=10'), [0, 0, 12]],
+  ['DELETE /v2/api-keys/{key}', ({ call }) => call('DELETE /v2/api-keys/login-5'), [0, 0, 2]],
+  ['a login', ({ call, login }) => call('POST /sign-in/login', login), [2, 0, 0]],
+  ['person list', ({ command }) => command('person', 'list', '--limit', '10'), [11, 10, 0]],
+  ['person show', ({ command }) => command('person', 'show', 'person-5'), [1, 1, 0]],
+  ['api-key list', ({ command }) => command('api-key', 'list', '--limit', '10'), [0, 0, 11]],
+])('%s does not read all people, passkeys and keys', async (_what, ask, most) => {
+  const at = await withPeople();
+  const results = spiedResults();
+  const { status = 200, exit = 0 } = await ask(at);
+  expect([status < 300, exit]).toEqual([true, 0]);
+  const rows = results().flat();
+  const read = ['generation', 'public_key', 'scopes'].map(
+    (column) => rows.filter((row) => column in row && !('sealed' in row)).length,
+  );
+  expect(read).toEqual(most);
 });
 
 test('key rotate reads sessions, and metadata that an earlier version stored in plaintext, in pages', async () => {

@@ -10,6 +10,7 @@ const first = { limit: 3 };
 const grants = { after: { name: 'work', user: 'alice' }, limit: 3 };
 const leases = { after: { expiresAt: 5, id: 'a' }, limit: 3 };
 const lease = 'SEARCH leases USING INDEX leases_';
+const keyByName = 'SEARCH api_keys USING INDEX sqlite_autoindex_api_keys_1 (';
 const question = 'SCAN questions USING INDEX questions_';
 
 test.each<[string, (store: Store) => Promise<unknown>, string]>([
@@ -82,6 +83,39 @@ test.each<[string, (store: Store) => Promise<unknown>, string]>([
     'ended proposals',
     ({ proposals }) => proposals.removeEnded(5),
     'SEARCH proposals USING INDEX proposals_ex',
+  ],
+  [
+    'proposals in force of a caller',
+    ({ proposals }) => proposals.inForce({ agent: 'ci', lease: 'a' }, 5),
+    'SEARCH proposals USING INDEX proposals_agent_lease_asked_at (agent=? AND lease=?)',
+  ],
+  [
+    'proposals in force of callers without a token',
+    ({ proposals }) => proposals.inForce({ agent: null, lease: null }, 5),
+    'SEARCH proposals USING INDEX proposals_agent_lease_asked_at (agent=? AND lease=?)',
+  ],
+  ['more API keys', ({ apiKeys }) => apiKeys.list({ after: { name: 'a' }, limit: 3 }), keyByName],
+  ['an API key by name', ({ apiKeys }) => apiKeys.get('a'), keyByName],
+  [
+    'ended API keys of a person',
+    ({ apiKeys }) => apiKeys.removeEnded('alice', 'login-', 5),
+    'SEARCH api_keys USING INDEX api_keys_person_expires_at (person=? AND expires_at<?)',
+  ],
+  ['people', ({ people }) => people.list(first), 'SCAN people USING INDEX sqlite_auto'],
+  [
+    'more people',
+    ({ people }) => people.list({ after: { name: 'a' }, limit: 3 }),
+    'SEARCH people USING INDEX sqlite_auto',
+  ],
+  [
+    'passkeys of people',
+    ({ people }) => people.passkeys.list('alice', 'bob'),
+    'SEARCH passkeys USING INDEX passkeys_person_created_at_id (person=?)',
+  ],
+  [
+    'a node by ID or name',
+    ({ nodes }) => nodes.find('proxy'),
+    'SEARCH nodes USING INDEX sqlite_autoindex_nodes_2 (name=?)',
   ],
   ['waiting requests', ({ approvals }) => approvals.waiting(5, first), `${question}waiting`],
   [

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client } from 'pg';
-import { sql } from 'kysely';
+import { type Kysely, sql } from 'kysely';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { PostgresAccess } from '../../../src/lib/postgres.ts';
 import { openPostgresStore, openPostgresTables, postgresFault } from '../../../src/store/postgres.ts';
@@ -77,6 +77,18 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
     expect(await stores[5]!.grants.find({})).toHaveLength(1);
     const { rows } = await query('select count(*)::int as count from kysely_migration');
     expect(rows[0].count).toBe(Object.keys(postgresMigrations).length);
+  });
+
+  it('is migrated without the time limit of other statements', async () => {
+    const { address } = await emptyDatabase();
+    const shown: unknown[] = [];
+    const late = {
+      async up(db: Kysely<unknown>) {
+        shown.push((await sql`show statement_timeout`.execute(db)).rows);
+      },
+    };
+    await open({ address, password: null }, { migrations: { ...postgresMigrations, '9999-late': late } });
+    expect(shown).toEqual([[{ statement_timeout: '1h' }]]);
   });
 
   it('of a newer version is refused', async () => {
@@ -388,12 +400,14 @@ describe.skipIf(postgresMissing !== null)(`a store in PostgreSQL${postgresMissin
   });
 
   it.each([
-    ['questions', 'leases'],
-    ['agent_tokens', 'agents'],
-  ])('is migrated beside a process that reads %s, then %s', async (first, second) => {
+    ['0038-approval-lists', 'questions', 'leases'],
+    ['0038-approval-lists', 'agent_tokens', 'agents'],
+    ['0039-people', 'passkeys', 'people'],
+    ['0039-people', 'people', 'api_keys'],
+  ])('runs %s beside a process that reads %s, then %s', async (migration, first, second) => {
     const { address, query } = await emptyDatabase();
-    const { '0038-approval-lists': _, ...migrations } = postgresMigrations;
-    await open({ address, password: null }, { migrations });
+    const before = Object.entries(postgresMigrations).filter(([name]) => name < migration);
+    await open({ address, password: null }, { migrations: Object.fromEntries(before) });
     const client = await connected(address);
     await client.query(`begin; select from ${first}`);
     const migrated = open({ address, password: null });
