@@ -1,5 +1,11 @@
 import type { Provider } from '../../domain/provider.ts';
-import { isUnread, matchesPath, parsePathTemplate, type PathGlob, readPath } from '../../proxy/policy/path.ts';
+import {
+  isUnread,
+  matchesPath,
+  parsePathTemplate,
+  type PathGlob,
+  readPath,
+} from '../../proxy/policy/path.ts';
 
 const globs = new Map<string, PathGlob | null>();
 

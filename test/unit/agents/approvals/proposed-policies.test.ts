@@ -29,7 +29,10 @@ function policies() {
   });
   const hosts = async (who: Proposer) =>
     (await subject.policyFor(who))?.domains.entries.map(({ pattern }) => pattern.text) ?? null;
-  return { subject, hosts, asked, state, accepted, hold: (until: Promise<unknown>) => (held = until) };
+  const hold = (until: Promise<unknown>) => {
+    held = until;
+  };
+  return { subject, hosts, asked, state, accepted, hold };
 }
 
 test('accepted domains are read once for each caller, also if there are none', async () => {
