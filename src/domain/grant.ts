@@ -63,14 +63,16 @@ export function isName(text: string): boolean {
   return namePattern.test(text);
 }
 
-export const nameRule = 'use 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first';
-
 /** Returns whether a text can name a user or a person: a user ID of a product, such as an e-mail address. */
 export function isUserName(text: string): boolean {
   return userPattern.test(text);
 }
 
-export const userNameRule = 'use 1 to 128 letters, digits and . _ - @ | + ~, a letter or digit first';
+/** Rules for names, as hints. */
+export const nameRules = {
+  name: 'use 1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first',
+  user: 'use 1 to 128 letters, digits and . _ - @ | + ~, a letter or digit first',
+};
 
 interface Selection {
   /** ID, name or provider that the domain names. */

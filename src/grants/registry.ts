@@ -14,15 +14,7 @@ import {
   type OpenedGrant,
   type SealedCredential,
 } from '../domain/credential.ts';
-import {
-  type Grant,
-  type GrantState,
-  isId,
-  isName,
-  isUserName,
-  nameRule,
-  userNameRule,
-} from '../domain/grant.ts';
+import { type Grant, type GrantState, isId, isName, isUserName, nameRules } from '../domain/grant.ts';
 import type { GrantScope } from '../domain/lease.ts';
 import { neverDue, isKept, refreshTokenSince } from './refresh-times.ts';
 import { createGrantCache, type GrantCache } from './grant-cache.ts';
@@ -240,7 +232,7 @@ function assertNames({ name, user, provider }: NewGrant): void {
   for (const [what, text] of Object.entries({ name, user, provider })) {
     if (what === 'user' ? isUserName(text) : isName(text) && (what !== 'name' || !isId(text))) continue;
     throw new SidekeyError('input_invalid', `The ${what} of the grant is not valid.`, {
-      hint: what === 'user' ? userNameRule : nameRule,
+      hint: nameRules[what === 'user' ? 'user' : 'name'],
     });
   }
 }

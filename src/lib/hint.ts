@@ -124,8 +124,9 @@ const membersOfOptions: ReadonlyMap<string, string> = new Map(
 
 /** Returns a text with options as the members of an input, for programs. Whole commands stay as they are. */
 export function asMembers(text: string): string {
-  return text.replace(/(?<!sidekey(?:\.js'?)? [^;"]*)(?<![\w-])--([a-z][a-z-]*)/g, (_option, name: string) =>
-    (membersOfOptions.get(name) ?? name).replaceAll('-', '_'),
+  return text.replace(
+    /(?<!sidekey(?:\.js'?)? [^;"]*)(?<![^\s(`'"[])--([a-z][a-z-]*)/g,
+    (_option, name: string) => (membersOfOptions.get(name) ?? name).replaceAll('-', '_'),
   );
 }
 

@@ -1,15 +1,7 @@
 import { isIP } from 'node:net';
 import type { AdminConfig } from '../config/admin.ts';
 import type { Config } from '../config/config.ts';
-import {
-  type Grant,
-  hasEnded,
-  isName,
-  isUserName,
-  nameRule,
-  stateNow,
-  userNameRule,
-} from '../domain/grant.ts';
+import { type Grant, hasEnded, isName, isUserName, nameRules, stateNow } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintText, remedy } from '../lib/hint.ts';
 
@@ -20,13 +12,13 @@ import { hintText, remedy } from '../lib/hint.ts';
  */
 export function checkName(what: string, text: string): void {
   if (isName(text)) return;
-  throw new SidekeyError('input_invalid', `The ${what} is not valid.`, { hint: nameRule });
+  throw new SidekeyError('input_invalid', `The ${what} is not valid.`, { hint: nameRules.name });
 }
 
 /** Returns a name of a user. @throws as `checkName` */
 export function checkedUser(text: string): string {
   if (isUserName(text)) return text;
-  throw new SidekeyError('input_invalid', 'The name of the user is not valid.', { hint: userNameRule });
+  throw new SidekeyError('input_invalid', 'The name of the user is not valid.', { hint: nameRules.user });
 }
 
 const spanUnits = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 } as const;

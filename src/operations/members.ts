@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { isName, isUserName, nameRule, userNameRule } from '../domain/grant.ts';
+import { isName, isUserName, nameRules } from '../domain/grant.ts';
 import { spanMs } from './format.ts';
 import { type Hint, hintText, remediesOf } from '../lib/hint.ts';
 
@@ -7,12 +7,12 @@ import { type Hint, hintText, remediesOf } from '../lib/hint.ts';
 
 export const name = z
   .string()
-  .refine(isName, `is not valid: ${nameRule}`)
+  .refine(isName, `is not valid: ${nameRules.name}`)
   .meta({ description: 'Letters, digits, dots, dashes and underscores.', examples: ['github'] });
 
 export const userName = z
   .string()
-  .refine(isUserName, `is not valid: ${userNameRule}`)
+  .refine(isUserName, `is not valid: ${nameRules.user}`)
   .meta({ description: 'Letters, digits and `.` `_` `-` `@` `|` `+` `~`.', examples: ['alice@example.com'] });
 
 export const notDuration =

@@ -6,7 +6,7 @@ import { auditMatcher, createGate, keyConditions, keysOf } from '../../src/audit
 import { formatLine } from '../../src/audit/line.ts';
 import { isName, isUserName } from '../../src/domain/grant.ts';
 import type { AuditLine } from '../../src/domain/event.ts';
-import { hintText, remedy } from '../../src/lib/hint.ts';
+import { asMembers, hintText, remedy } from '../../src/lib/hint.ts';
 import { findGrant, findNamedGrant } from '../../src/operations/find.ts';
 import { grantReference } from '../../src/operations/lookup.ts';
 import { placeOf } from '../../src/operations/proxied-request.ts';
@@ -72,6 +72,13 @@ test('a reference to a grant finds that of exactly the user', async () => {
   await store.grants.insert(...users.map((user) => grantRecord({ name: 'work', user })));
   for (const user of users)
     expect(await findNamedGrant(store, grantReference({ name: 'work', user }))).toMatchObject({ user });
+});
+
+test('a hint of the API names an option as its member, and a user as it is', () => {
+  for (const user of [...userNames, 'a|--user', 'a@--grant+x', ...fc.sample(userName, 200)])
+    expect(asMembers(`Users: ${user}. Name the user: --user '${user}'`)).toBe(
+      `Users: ${user}. Name the user: user '${user}'`,
+    );
 });
 
 test('a hint that names one of several users quotes the name for a shell', async () => {
