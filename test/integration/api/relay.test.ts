@@ -331,6 +331,16 @@ describe('an answer', () => {
     expect(await response.text()).toBe('body');
   });
 
+  test('whose names alone are too long is refused, and ends at the upstream', async () => {
+    const { relay, upstream } = await relaying((_request, response) => {
+      for (let count = 10; count < 80; count += 1) response.setHeader(`x-${count}-${'a'.repeat(190)}`, '');
+      response.writeHead(200).write('half');
+    });
+    const response = await relay({});
+    expect([response.status, (await problemOf(response)).code]).toEqual([502, 'upstream_protocol']);
+    await upstream.allClosed();
+  });
+
   test('of a refusal is a problem document', async () => {
     const { relay } = await relaying(echo, 'deny');
     const response = await relay({});
