@@ -57,7 +57,7 @@ export function requestWith(
   body: BodySource | null,
 ): OutgoingRequest {
   if (grant !== undefined && !isName(grant))
-    throw inputInvalid('The word before the URL is not the name of a grant.', remedy('grant.list'));
+    throw inputInvalid('The name of the grant is not valid.', remedy('grant.list'));
   if (user !== undefined && !isName(user))
     throw inputInvalid('--user is not the name of a user.', remedy('grant.list'));
   if (reason !== undefined && (reason.trim() === '' || /\p{Cc}/u.test(reason))) {
@@ -104,7 +104,7 @@ export function readUrl(text: string): string {
 
 function readMethod(text: string): string {
   if (/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$/.test(text) && text.toUpperCase() !== 'CONNECT') return text;
-  throw inputInvalid('--request is not a method.', '-X PATCH');
+  throw inputInvalid('--request is not a method.', '--request PATCH');
 }
 
 /** Returns the source of a body in memory. */

@@ -1,6 +1,7 @@
 import { createInterface } from 'node:readline';
+import { isObject, jsonObject } from '../../grants/oauth/http.ts';
 import { errorPhrase, SidekeyError } from '../../lib/errors.ts';
-import { hintText } from '../../lib/hint.ts';
+import { asMembers, hintText, type Remedy, type RemedyId } from '../../lib/hint.ts';
 import type { Context } from '../context.ts';
 import { openEndpoint } from '../fetch/send.ts';
 import { packageVersion } from '../../lib/package-files.ts';
@@ -16,16 +17,16 @@ const revisions = ['2025-11-25', '2025-06-18', '2025-03-26', '2024-11-05'] as co
 
 /** Codes of JSON-RPC 2.0. */
 const parseError = -32_700;
-const invalidRequest = -32_600;
 const methodNotFound = -32_601;
 const invalidParams = -32_602;
+const internalError = -32_603;
 
 type Id = string | number | null;
 
 interface Message {
   readonly id?: Id;
   readonly method?: unknown;
-  readonly params?: Readonly<Record<string, unknown>>;
+  readonly params?: unknown;
 }
 
 class ProtocolError extends Error {
@@ -54,6 +55,7 @@ export async function serveMcp(context: Context, options: McpOptions): Promise<v
   }
 
   async function answer({ method, params = {} }: Message, signal: AbortSignal): Promise<object> {
+    if (!isObject(params)) throw new ProtocolError(invalidParams, 'The parameters are not an object.');
     switch (method) {
       case 'initialize': {
         const asked = revisions.find((each) => each === params['protocolVersion']);
@@ -75,7 +77,8 @@ export async function serveMcp(context: Context, options: McpOptions): Promise<v
         const tool = tools.find(({ name }) => name === params['name']);
         if (tool === undefined)
           throw new ProtocolError(invalidParams, 'There is no such tool; tools/list has their names.');
-        const given = (params['arguments'] ?? {}) as Readonly<Record<string, unknown>>;
+        const { arguments: given = {} } = params;
+        if (!isObject(given)) throw new ProtocolError(invalidParams, 'The arguments are not an object.');
         const parts: ToolParts = { endpoint, stdin, signal };
         return await result(() => tool.call(given, parts));
       }
@@ -85,13 +88,14 @@ export async function serveMcp(context: Context, options: McpOptions): Promise<v
   }
 
   async function take(line: string): Promise<void> {
-    const message = parse(line);
+    const message: Message | null = jsonObject(line);
     if (message === null) {
       say({ id: null, error: { code: parseError, message: 'The line is not a JSON-RPC message.' } });
       return;
     }
     const { id, method, params } = message;
-    if (method === 'notifications/cancelled') calls.get((params?.['requestId'] ?? null) as Id)?.abort();
+    if (method === 'notifications/cancelled')
+      calls.get((isObject(params) ? params['requestId'] : null) as Id)?.abort();
     // Ignores notifications, and responses without a request.
     if (id === undefined || method === undefined) return;
     const stop = new AbortController();
@@ -99,9 +103,10 @@ export async function serveMcp(context: Context, options: McpOptions): Promise<v
     const said = await answer(message, stop.signal).then(
       (found) => ({ result: found }),
       (error: unknown) => {
-        const isOurs = error instanceof ProtocolError;
-        const [code, text] = isOurs ? [error.code, error.message] : [invalidRequest, errorPhrase(error)];
-        return { error: { code, message: text } };
+        if (error instanceof ProtocolError) return { error: { code: error.code, message: error.message } };
+        if (!stop.signal.aborted) output.say(`A call failed: ${errorPhrase(error)}`);
+        const message = 'Sidekey failed; standard error of sidekey mcp has the cause.';
+        return { error: { code: internalError, message } };
       },
     );
     calls.delete(id);
@@ -130,16 +135,21 @@ async function result(call: () => Promise<string>): Promise<object> {
   } catch (error) {
     if (!(error instanceof SidekeyError)) throw error;
     const { code, message, hint } = error;
-    const text = `${message} (${code})\nWhat would allow it: ${asTyped(hintText(hint))}`;
+    const wayOut = asTyped(asMembers(hintText([hint].flat().map(asTool))));
+    const text = `${asMembers(message)} (${code})\nWhat would allow it: ${wayOut}`;
     return { content: [{ type: 'text', text }], isError: true };
   }
 }
 
-function parse(line: string): Message | null {
-  try {
-    const value: unknown = JSON.parse(line);
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : null;
-  } catch {
-    return null;
-  }
+/** Tools that do what an operation of a hint does. */
+const toolsFor: Partial<Record<RemedyId, string>> = {
+  'grant.list': 'list',
+  'domain.list': 'list',
+  'domain.explain': 'explain',
+  fetch: 'request',
+};
+
+function asTool(part: string | Remedy): string | Remedy {
+  const name = typeof part === 'string' ? undefined : toolsFor[part.operation];
+  return name === undefined ? part : `the tool ${name}`;
 }

@@ -1,10 +1,11 @@
 import { isUtf8 } from 'node:buffer';
+import { z } from 'zod';
 import { readBounded } from '../../lib/body.ts';
-import { inputInvalid, type SidekeyError } from '../../lib/errors.ts';
+import { inputInvalid } from '../../lib/errors.ts';
 import { jsonObject } from '../../grants/oauth/http.ts';
 import { parseAbsoluteTarget } from '../../proxy/policy/authority.ts';
 import { textBody } from '../../operations/outgoing-request.ts';
-import { ask } from '../../operations/proxied-request.ts';
+import { ask, chunksOf } from '../../operations/proxied-request.ts';
 import { readQuestion } from '../fetch/request.ts';
 import type { ProxyEndpoint } from '../fetch/send.ts';
 import type { Input } from '../terminal.ts';
@@ -31,99 +32,102 @@ const own = 'http://sidekey.internal';
 /** Maximum bytes of a response for the model. */
 const maxAnswerBytes = 262_144;
 
-const text = (description: string) => ({ type: 'string', description });
-const object = (properties: object, required: readonly string[]) => ({
-  type: 'object',
-  properties,
-  required,
-  additionalProperties: false,
-});
+const text = (description: string) => z.string().describe(description);
 const reason = text('Why you need it, for the audit log and for a person who is asked.');
+const scopes = z.array(z.string());
+
+/** Returns a tool that refuses arguments other than `input`. @throws SidekeyError `input_invalid` */
+function toolOf<Input extends z.ZodObject>({
+  input,
+  call,
+  ...row
+}: Pick<Tool, 'name' | 'description'> & {
+  readonly input: Input;
+  readonly call: (given: z.output<Input>, parts: ToolParts) => Promise<string>;
+}): Tool {
+  return {
+    ...row,
+    inputSchema: z.toJSONSchema(input),
+    async call(given, parts) {
+      const read = input.safeParse(given);
+      if (read.success) return call(read.data, parts);
+      // A misspelt argument explains a missing one.
+      const { issues } = read.error;
+      const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0]!;
+      const takes = Object.keys(input.shape).join(', ') || 'none';
+      const problem =
+        issue.code === 'unrecognized_keys'
+          ? `${[row.name, ...issue.path].join('.')} has no argument ${issue.keys.join(', ')}; ${row.name} takes ${takes}`
+          : `${issue.path.join('.')} is missing, or not valid`;
+      throw inputInvalid(
+        `The arguments of the tool are not valid: ${problem}.`,
+        'tools/list has their schema',
+      );
+    },
+  };
+}
 
 export const tools: readonly Tool[] = [
-  {
+  toolOf({
     name: 'list',
     description: 'Lists the hosts that you may call, with their grants and rules. You need no key for them.',
-    inputSchema: object({}, []),
+    input: z.strictObject({}),
     call: (_given, parts) => send(parts, 'GET', `${own}/`),
-  },
-  {
+  }),
+  toolOf({
     name: 'explain',
     description: 'Says what you may do at the host of a URL: its grant, its rules, or how to ask for it.',
-    inputSchema: object({ url: text('An https:// URL.') }, ['url']),
+    input: z.strictObject({ url: text('An https:// URL.') }),
     call: explain,
-  },
-  {
+  }),
+  toolOf({
     name: 'propose',
     description:
       'Asks a person for a host, a grant of a provider, or more scopes of a grant. Give one of domain, grant and scope. The person answers elsewhere; ask for the state with proposal.',
-    inputSchema: object(
-      {
-        domain: object(
-          {
-            host: text('One host.'),
-            action: {
-              enum: ['tunnel', 'grant'],
-              description: 'Without a credential, or with that of a grant.',
-            },
-            grant: text('The grant, with the action grant.'),
-          },
-          ['host', 'action'],
-        ),
-        grant: object({ provider: text('Such as github.'), scopes: scopes() }, ['provider']),
-        scope: object({ grant: text('The grant.'), scopes: scopes() }, ['grant', 'scopes']),
-        reason,
-      },
-      ['reason'],
-    ),
+    input: z.strictObject({
+      domain: z
+        .strictObject({
+          host: text('One host.'),
+          action: z.enum(['tunnel', 'grant']).describe('Without a credential, or with that of a grant.'),
+          grant: text('The grant, with the action grant.').optional(),
+        })
+        .optional(),
+      grant: z.strictObject({ provider: text('Such as github.'), scopes: scopes.optional() }).optional(),
+      scope: z.strictObject({ grant: text('The grant.'), scopes }).optional(),
+      reason,
+    }),
     call: (given, parts) =>
       send(parts, 'POST', `${own}/proposals`, { 'Content-Type': 'application/json' }, JSON.stringify(given)),
-  },
-  {
+  }),
+  toolOf({
     name: 'proposal',
     description: 'Says whether a person has answered a proposal.',
-    inputSchema: object({ id: { type: 'string', pattern: '^[0-9a-z]{1,16}$' } }, ['id']),
-    call: ({ id }, parts) => send(parts, 'GET', `${own}/proposals/${textOf(id, 'id', /^[0-9a-z]{1,16}$/)}`),
-  },
-  {
+    input: z.strictObject({ id: z.string().regex(/^[0-9a-z]{1,16}$/) }),
+    call: ({ id }, parts) => send(parts, 'GET', `${own}/proposals/${id}`),
+  }),
+  toolOf({
     name: 'request',
     description:
       'Sends one HTTP request. Sidekey adds the credential, and may ask a person first. Answers the status, the type and the body.',
-    inputSchema: object(
-      {
-        method: text('Default: GET, or POST with a body.'),
-        url: text('An https:// URL.'),
-        headers: { type: 'object', additionalProperties: { type: 'string' } },
-        body: text('The body, as text.'),
-        grant: text('The grant, where the host has several.'),
-        reason,
-      },
-      ['url', 'reason'],
-    ),
-    async call({ method, url, headers = {}, body, grant, reason: why }, parts) {
-      const fields = Object.fromEntries(
-        Object.entries(recordOf(headers)).map(([name, value]) => [name, textOf(value, name)]),
-      );
-      return send(
-        parts,
-        method === undefined ? undefined : textOf(method, 'method'),
-        textOf(url, 'url'),
-        fields,
-        body === undefined ? undefined : textOf(body, 'body'),
-        { grant: grant === undefined ? undefined : textOf(grant, 'grant'), reason: textOf(why, 'reason') },
-      );
-    },
-  },
+    input: z.strictObject({
+      method: text('Default: GET, or POST with a body.').optional(),
+      url: text('An https:// URL.'),
+      headers: z.object({}).catchall(z.string()).optional(),
+      body: text('The body, as text.').optional(),
+      grant: text('The grant, where the host has several.').optional(),
+      user: text('The user whose grant is meant, where several have one.').optional(),
+      reason,
+    }),
+    call: ({ method, url, headers, body, ...selection }, parts) =>
+      send(parts, method, url, headers, body, selection),
+  }),
 ];
 
-function scopes(): object {
-  return { type: 'array', items: { type: 'string' } };
-}
-
 /** Returns the discovery entries of a URL's host. */
-async function explain({ url }: Readonly<Record<string, unknown>>, parts: ToolParts): Promise<string> {
-  const target = parseAbsoluteTarget(textOf(url, 'url'));
-  if (target === null) throw invalid('url is not an absolute http or https URL');
+async function explain({ url }: { readonly url: string }, parts: ToolParts): Promise<string> {
+  const target = parseAbsoluteTarget(url);
+  if (target === null)
+    throw inputInvalid('url is not an absolute http or https URL.', 'https://api.example.com/path');
   const { host, port } = target.authority;
   const index = jsonObject((await answerOf(parts, 'GET', `${own}/index.json`)).body) ?? {};
   const covers = (pattern: unknown) =>
@@ -149,26 +153,35 @@ type RequestParts = readonly [
   url: string,
   headers?: Readonly<Record<string, string>>,
   body?: string,
-  selection?: { readonly grant?: string | undefined; readonly reason?: string },
+  selection?: {
+    readonly grant?: string | undefined;
+    readonly user?: string | undefined;
+    readonly reason?: string;
+  },
 ];
 
 /** @throws SidekeyError of a refusal, or as `readQuestion` */
 async function answerOf(
   { endpoint, stdin, signal }: ToolParts,
-  ...[method, url, headers = {}, body, { grant, reason: why } = {}]: RequestParts
+  ...[method, url, headers = {}, body, { grant, user, reason: why } = {}]: RequestParts
 ): Promise<{ readonly status: number; readonly type: string; readonly body: string }> {
   const words = grant === undefined ? ([url, undefined] as const) : ([grant, url] as const);
   const header = Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
   const request = method ?? (body === undefined ? 'GET' : 'POST');
   const question = await readQuestion(
     words,
-    { request, header, ...(why === undefined ? {} : { reason: why }) },
+    {
+      request,
+      header,
+      ...(user === undefined ? {} : { user }),
+      ...(why === undefined ? {} : { reason: why }),
+    },
     stdin,
   );
   const hop = body === undefined ? question.hop : { ...question.hop, body: textBody(body) };
   const { answer } = await ask(endpoint, { ...question, hop }, false, signal);
   const type = answer.response.headers['content-type'] ?? '';
-  const bytes = await readBounded(answer.response as AsyncIterable<Buffer>, maxAnswerBytes);
+  const bytes = await readBounded(chunksOf(answer.response, signal), maxAnswerBytes);
   if (bytes === null)
     return {
       status: answer.status,
@@ -182,13 +195,4 @@ async function answerOf(
 
 function recordOf(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {};
-}
-
-function textOf(value: unknown, name: string, form = /^/): string {
-  if (typeof value === 'string' && form.test(value)) return value;
-  throw invalid(`${name} is missing, or not valid`);
-}
-
-function invalid(problem: string): SidekeyError {
-  return inputInvalid(`The arguments of the tool are not valid: ${problem}.`, 'tools/list has their schema');
 }

@@ -431,7 +431,7 @@ describe('the caller', () => {
 test.each([
   [['fetch', 'https://user:pass@a.test/'], 'contains a user name'],
   [['fetch', 'ftp://a.test/'], 'The URL is not valid'],
-  [['fetch', 'a b', 'https://a.test/'], 'The word before the URL is not the name of a grant'],
+  [['fetch', 'a b', 'https://a.test/'], 'The name of the grant is not valid'],
   [['fetch', 'a.test', '-H', 'no header secret-1'], 'A --header is not valid'],
   [['fetch', 'a.test', '-H', 'Proxy-Authorization: Basic secret-1'], 'cannot be set with --header'],
   [['fetch', 'a.test', '-X', 'CONNECT'], '--request is not a method'],

@@ -1,7 +1,12 @@
 /** `sidekey mcp` below `sidekey run`: the Model Context Protocol on standard input and output. */
-import { describe, expect, test } from 'vitest';
+import { Readable } from 'node:stream';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import type { Context } from '../../../src/cli/context.ts';
+import { serveMcp } from '../../../src/cli/mcp/mcp.ts';
+import { tools } from '../../../src/cli/mcp/tools.ts';
 import { program } from '../../support/command-line.ts';
 import { deskToken, runHome, type RunHome } from '../../support/run-command.ts';
+import { startSidekey } from '../../support/sidekey.ts';
 
 interface Answer {
   readonly id: number | null;
@@ -69,6 +74,13 @@ describe('the MCP protocol', () => {
     expect(answers.size).toBe(3);
   });
 
+  test('refuses parameters and arguments that are no object', async () => {
+    const given = [null, [], ...[null, ['x'], 'x'].map((each) => ({ name: 'list', arguments: each }))];
+    const messages = given.map((params, id) => ({ id, method: 'tools/call', params }));
+    const { answers } = await speak(await runHome(), ...messages);
+    expect(given.map((_each, id) => answers.get(id)?.error?.code)).toEqual(given.map(() => -32_602));
+  });
+
   test('lists tools with schemas, and offers no tool that approves', async () => {
     const { answers } = await speak(await runHome(), { id: 1, method: 'tools/list' });
     const tools = answers.get(1)?.result?.['tools'] as { name: string; inputSchema: { type: string } }[];
@@ -119,6 +131,60 @@ describe('the MCP tools', () => {
     expect(place.seen).toEqual([]);
   });
 
+  test('refuse other arguments than those of their schema, by name', async () => {
+    const place = await runHome();
+    const domain = { host: 'a.test', action: 'tunnel', port: 1 };
+    const rows = [
+      ['request', { body_base64: 'x' }, 'request has no argument body_base64; request takes method, url,'],
+      ['list', { all: true }, 'list has no argument all; list takes none'],
+      ['propose', { domain, reason: 'x' }, 'propose.domain has no argument port;'],
+      ['request', { url: 1, reason: 'x' }, 'url is missing, or not valid'],
+      [
+        'request',
+        { url: 'https://a.test', headers: { Accept: 1 } },
+        'headers.Accept is missing, or not valid',
+      ],
+    ] as const;
+    const { answers, text } = await speak(place, ...rows.map(([name, given], id) => call(id, name, given)));
+    for (const [id, [, , problem]] of rows.entries()) {
+      expect(answers.get(id)?.result).toMatchObject({ isError: true });
+      expect(text(id)).toContain(problem);
+    }
+    expect(place.seen).toEqual([]);
+  });
+
+  test('take a user, and name arguments and tools instead of options in a refusal', async () => {
+    const place = await runHome();
+    const given = { url: 'https://a.test', reason: 'x' };
+    const { text } = await speak(
+      place,
+      call(1, 'request', { ...given, user: 'a b' }),
+      call(2, 'request', { ...given, method: 'CONNECT' }),
+      call(3, 'request', { ...given, headers: { Host: 'b.test' } }),
+      call(4, 'request', { ...given, grant: 'a b' }),
+      call(5, 'request', { ...given, reason: ' ' }),
+      call(6, 'request', { ...given, url: `${place.upstream.url}/items`, user: 'nobody' }),
+    );
+    expect(text(6)).toMatch(/\(grant_missing\)/);
+    expect(text(1)).toContain('user is not the name of a user. (input_invalid)');
+    expect(text(2)).toContain('method is not a method. (input_invalid)\nWhat would allow it: method PATCH');
+    expect(text(3)).toContain('Host cannot be set with headers.');
+    expect(text(4)).toContain('What would allow it: the tool list');
+    for (const id of [1, 2, 3, 4, 5]) expect(text(id)).not.toMatch(/(?:^|\s)-{1,2}[a-zA-Z]/);
+  });
+
+  test('report an upstream that breaks off without an internal stack', async () => {
+    const place = await runHome((_request, response) => {
+      response.writeHead(200, { 'content-length': '9' }).write('half', () => response.destroy());
+    });
+    const { answers, text } = await speak(
+      place,
+      call(1, 'request', { url: `${place.upstream.url}/items`, reason: 'ticket 7' }),
+    );
+    expect(answers.get(1)?.result).toMatchObject({ isError: true });
+    expect(text(1)).toContain('(upstream_protocol)');
+  });
+
   test('stop a cancelled request, and send no response to it', async () => {
     const place = await runHome(() => {});
     const given = { url: `${place.upstream.url}/held`, reason: 'ticket 7' };
@@ -139,4 +205,23 @@ describe('the MCP tools', () => {
     const asked = await speak(place, call(1, 'proposal', { id }));
     expect(asked.text(1)).toContain('waiting');
   });
+});
+
+test('a mistake of Sidekey is answered without its stack, which is in standard error', async () => {
+  const { url } = await startSidekey();
+  vi.spyOn(tools[0]!, 'call').mockRejectedValue(new TypeError('a secret'));
+  onTestFinished(() => void vi.restoreAllMocks());
+  const written: string[] = [];
+  const said: string[] = [];
+  const output = {
+    bytes: (content: Uint8Array) => written.push(String(content)),
+    say: (each: string) => said.push(each),
+  };
+  const stdin = Readable.from([`${line(call(1, 'list'))}\n`]);
+  await serveMcp({ stdin, output } as unknown as Context, { proxy: url });
+  const message = 'Sidekey failed; standard error of sidekey mcp has the cause.';
+  expect(written.map((each) => JSON.parse(each) as object)).toEqual([
+    { jsonrpc: '2.0', id: 1, error: { code: -32_603, message } },
+  ]);
+  expect(said.join()).toMatch(/^A call failed: TypeError in .*mcp\.test\.ts/);
 });
