@@ -68,7 +68,8 @@ export async function withAnswer<Result>(
     try {
       return await use(answered);
     } finally {
-      answered.answer.response.destroy();
+      const { response } = answered.answer;
+      if (!response.complete) response.socket.resetAndDestroy();
     }
   } finally {
     await lease?.revoke();
