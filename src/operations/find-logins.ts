@@ -92,11 +92,20 @@ function partsOf(providers: Providers, name: string): number {
   return provider.token?.parts.length ?? (provider.flows.length === 0 ? 1 : 0);
 }
 
+/** Runs of `gh` that have not ended. Requests for the list at the same time share one. */
+const running = new WeakMap<NodeJS.ProcessEnv, Promise<string | null>>();
+
 /** Runs `gh`, without holding up the other work of this process. */
-async function ghToken(env: NodeJS.ProcessEnv): Promise<string | null> {
+function ghToken(env: NodeJS.ProcessEnv): Promise<string | null> {
   const command = ['auth', 'token', '--hostname', 'github.com'];
-  const run = promisify(execFile)('gh', command, { env, timeout: 5_000 });
-  return run.then(({ stdout }) => stdout.trim() || null).catch(() => null);
+  const token =
+    running.get(env) ??
+    promisify(execFile)('gh', command, { env, timeout: 5_000 })
+      .then(({ stdout }) => stdout.trim() || null)
+      .catch(() => null)
+      .finally(() => running.delete(env));
+  running.set(env, token);
+  return token;
 }
 
 function* awsKeys(file: string): Generator<FoundLogin> {

@@ -6,27 +6,20 @@ import { Badge, Check, Confirm, Field, Form, Loaded } from './parts.tsx';
 import { connectInPopup } from './popup.ts';
 import { useResource } from './resource.ts';
 import { Uses } from './uses.tsx';
+import type { Service } from './ways.tsx';
 import type { Grant, Me } from '../sdk/client/operations.ts';
 
 /** One connected account: what the pages of operators and of its own person share. */
 
-interface Provider {
-  readonly title: string;
-  readonly known_scopes: Readonly<Record<string, string>>;
-  readonly revocation_endpoint: string | null;
-  /** Way to connect with a key that the service shows; `url` is the page of its keys. */
-  readonly token: { readonly url: string | null } | null;
-}
-
 interface Whole {
   readonly grant: Grant;
   /** Null: the config no longer has the provider. */
-  readonly provider: Provider | null;
+  readonly provider: Service | null;
 }
 
 /** Returns the provider of an account; null: the config no longer has it. */
-export async function providerOf(name: string, signal: AbortSignal): Promise<Provider | null> {
-  return call<Provider>(path`GET /v2/providers/${name}`, undefined, signal).catch(() => null);
+export async function providerOf(name: string, signal: AbortSignal): Promise<Service | null> {
+  return call<Service>(path`GET /v2/providers/${name}`, undefined, signal).catch(() => null);
 }
 
 /** Consent of an account, again or with further scopes. */

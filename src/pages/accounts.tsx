@@ -209,7 +209,7 @@ function Renewal({ of: grant }: { readonly of: Grant }): JSX.Element | null {
         <div class="timeline" aria-hidden="true">
           <span class="past" style={{ width: left(now) }} />
           {marks.map(({ name, ms, kind }) => (
-            <span key={name} class={`mark ${kind}`} style={{ left: left(ms) }} title={name} />
+            <span key={name} class={`mark ${kind || 'neutral'}`} style={{ left: left(ms) }} title={name} />
           ))}
           <span class="mark now" style={{ left: left(now) }} title="now" />
         </div>

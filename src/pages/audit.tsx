@@ -50,7 +50,7 @@ function Events({ signal: left }: Pick<PageProps, 'signal'>): JSX.Element {
   }, [fresh.length > maxNew]);
   const known = new Set(fresh.map(keyOf));
   const entries = [...fresh, ...pages.entries.filter((line) => !known.has(keyOf(line)))];
-  const hasConditions = query !== '';
+  const file = `/v2/audit/download?${query}&format=`;
   return (
     <>
       <Conditions key={resets} />
@@ -70,8 +70,8 @@ function Events({ signal: left }: Pick<PageProps, 'signal'>): JSX.Element {
         />
         <span class="end" />
         <Verification />
-        <Action label="Save as CSV" kind="quiet" run={() => save(query, 'csv')} />
-        <Action label="Save as JSON lines" kind="quiet" run={() => save(query, 'raw')} />
+        <Action label="Save as CSV" kind="quiet" run={() => download(`${file}csv`, 'audit.csv')} />
+        <Action label="Save as JSON lines" kind="quiet" run={() => download(`${file}raw`, 'audit.jsonl')} />
       </div>
       <Rows
         caption="Events"
@@ -80,7 +80,7 @@ function Events({ signal: left }: Pick<PageProps, 'signal'>): JSX.Element {
         source={{ ...pages, entries }}
         row={cells}
         none={
-          hasConditions ? (
+          query !== '' ? (
             <Empty
               title="No event fits."
               action={<Action label="Remove the conditions" run={removeConditions} />}
@@ -117,17 +117,26 @@ function cells(line: EventLine): (JSX.Element | string)[] {
   ];
 }
 
-/** Conditions that are folded unless one is set. */
-const rare = ['until', 'outcome', 'code', 'user', 'by', 'provider', 'port', 'lease', 'exchange', 'grant'];
+/** Labels of conditions that are folded unless one is set, some with an example. */
+const rare: Readonly<Record<string, readonly [label: string, placeholder?: string]>> = {
+  code: ['Code', 'rule_denied'],
+  user: ['User'],
+  by: ['Changed by'],
+  provider: ['Service', 'github'],
+  port: ['Port', '443'],
+  lease: ['Lease'],
+  exchange: ['Request'],
+  grant: ['Account ID'],
+};
 
 const outcomes = ['', 'allow', 'deny', 'ok', 'failed', 'aborted'];
 
 /** The conditions, of which the rarer ones are folded. */
 function Conditions(): JSX.Element {
   const { since, until, ...values } = conditions.value;
-  const isFolded = rare.every((name) => conditions.value[name] === undefined);
+  const isFolded = ['until', 'outcome', ...Object.keys(rare)].every((name) => !conditions.value[name]);
   const text = (label: string, name: string, placeholder = '') => (
-    <Field label={label} name={name} placeholder={placeholder} defaultValue={values[name] ?? ''} />
+    <Field key={name} label={label} name={name} placeholder={placeholder} defaultValue={values[name] ?? ''} />
   );
   return (
     <Form label="Filter" submit={(given) => (conditions.value = inUtc(given))} keep>
@@ -140,28 +149,15 @@ function Conditions(): JSX.Element {
         <div class="bar">
           <Moment label="Until" name="until" at={until} />
           <Choice label="Outcome" name="outcome" options={outcomes} chosen={values['outcome'] ?? ''} />
-          {text('Code', 'code', 'rule_denied')}
-          {text('User', 'user')}
-          {text('Changed by', 'by')}
-          {text('Service', 'provider', 'github')}
-          {text('Port', 'port', '443')}
-          {text('Lease', 'lease')}
-          {text('Request', 'exchange')}
-          {text('Account ID', 'grant')}
+          {Object.entries(rare).map(([name, [label, example]]) => text(label, name, example))}
         </div>
       </details>
     </Form>
   );
 }
 
-interface MomentProps {
-  readonly label: string;
-  readonly name: string;
-  readonly at: string | undefined;
-}
-
-function Moment({ label, name, at = '' }: MomentProps): JSX.Element {
-  return <Field label={label} name={name} type="datetime-local" defaultValue={localTime(at)} />;
+function Moment({ at = '', ...props }: { label: string; name: string; at: string | undefined }): JSX.Element {
+  return <Field {...props} type="datetime-local" defaultValue={localTime(at)} />;
 }
 
 /** Returns the conditions with their times in UTC. */
@@ -181,24 +177,9 @@ function localTime(at: string): string {
   return new Date(time.getTime() - time.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
 }
 
-async function save(query: string, format: 'csv' | 'raw'): Promise<void> {
-  await download(
-    `/v2/audit/download?${query}&format=${format}`,
-    `audit.${format === 'csv' ? 'csv' : 'jsonl'}`,
-  );
-}
-
-interface Verified {
+interface Verified extends Readonly<Record<'lines' | 'files' | 'omitted', number>> {
   readonly ok: boolean;
-  readonly lines: number;
-  readonly files: number;
-  readonly omitted: number;
-  readonly problems: readonly {
-    readonly file: string;
-    readonly line: number;
-    readonly kind: string;
-    readonly sentence: string;
-  }[];
+  readonly problems: readonly (Readonly<Record<'file' | 'kind' | 'sentence', string>> & { line: number })[];
 }
 
 /** The button that verifies the log, and what it found. */

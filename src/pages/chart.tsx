@@ -20,7 +20,9 @@ interface ChartProps {
   readonly onWindow?: (from: Date, to: Date) => void;
 }
 
-const colors = ['--chart-1', '--chart-2', '--chart-3', '--chart-4'];
+const colors = ['--accent', '--bad', '--good', '--fair'];
+
+const colorOf = (index: number) => colors[index % colors.length]!;
 
 /** Returns a color of style.css in the theme of now. A canvas does not read `light-dark()`. */
 function color(name: string): string {
@@ -63,7 +65,7 @@ function optionsOf({ series, unit, onWindow }: ChartProps, width: number): Plot.
       {},
       ...series.map(({ name }, index) => ({
         label: name,
-        stroke: () => color(colors[index % colors.length] ?? '--link'),
+        stroke: () => color(colorOf(index)),
         width: 2,
         points: { filter: isolated },
         ...(index === 1 ? { dash: [5, 4] } : {}),
@@ -123,8 +125,8 @@ export function Chart(props: ChartProps): JSX.Element {
         <span class="legend">
           {series.length > 1 &&
             series.map(({ name }, index) => (
-              <span key={name} class={`series-${index}`}>
-                {name}
+              <span key={name}>
+                <b style={{ color: `var(${colorOf(index)})` }}>{index === 1 ? '╌' : '—'}</b> {name}
               </span>
             ))}
         </span>

@@ -80,6 +80,22 @@ export function Table({ caption, headings, rows, none }: TableProps): JSX.Elemen
   );
 }
 
+/** Lines of a unified difference, without those of its head. */
+export function Diff({ of }: { readonly of: string }): JSX.Element {
+  return (
+    <pre class="diff" tabIndex={0}>
+      {of
+        .split('\n')
+        .slice(2)
+        .map((line, index) => (
+          <span key={index} class={{ '+': 'good', '-': 'bad' }[line[0] ?? '']}>
+            {line}
+          </span>
+        ))}
+    </pre>
+  );
+}
+
 /** Facts as a list of terms. Omits facts without a value. */
 export function Facts({ of }: { readonly of: Readonly<Record<string, ComponentChildren>> }): JSX.Element {
   const shown = Object.entries(of).filter(([, value]) => value != null && value !== '' && value !== false);

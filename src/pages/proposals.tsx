@@ -1,6 +1,6 @@
 import type { JSX } from 'preact';
 import { call, path } from './api.ts';
-import { Facts, Loaded, Time } from './parts.tsx';
+import { Diff, Facts, Loaded, Time } from './parts.tsx';
 import { assertSettled, look } from './pending.ts';
 import { Action } from './remedy.tsx';
 import { useResource } from './resource.ts';
@@ -50,9 +50,7 @@ export function Proposed({ id, outcome, scopes }: ProposedProps): JSX.Element {
               {diff !== null && (
                 <>
                   <p>For good, the config file changes:</p>
-                  <pre class="diff" tabIndex={0}>
-                    {diff.split('\n').slice(3).map(diffLine)}
-                  </pre>
+                  <Diff of={diff} />
                 </>
               )}
               {commands.length > 0 && (
@@ -91,13 +89,4 @@ function changeText(change: Proposal['change']): string {
   return change.kind === 'grant'
     ? `a grant of ${change.provider}`
     : `more scopes of the grant ${change.grant}`;
-}
-
-function diffLine(line: string, index: number): JSX.Element {
-  const kind = line.startsWith('+') ? 'added' : line.startsWith('-') ? 'removed' : 'same';
-  return (
-    <span key={index} class={kind}>
-      {line}
-    </span>
-  );
 }

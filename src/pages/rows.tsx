@@ -1,7 +1,8 @@
-import { type ComponentChildren, type JSX } from 'preact';
-import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
-import { ApiError, type Listing, more } from './api.ts';
+import type { ComponentChildren, JSX } from 'preact';
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { type Listing, more } from './api.ts';
 import { Action, Failure } from './remedy.tsx';
+import { useResource } from './resource.ts';
 
 /** Long lists: only the rows in view are elements. All rows have one height. */
 
@@ -17,40 +18,24 @@ interface Source<T> {
 
 /** Reads a list by pages of 200: `/v2/grants?start=name`. */
 export function usePages<T>(path: string): Source<T> & { reload(): void } {
-  const [listing, setListing] = useState<Listing<T> | undefined>();
-  const [error, setError] = useState<Error | undefined>();
-  const running = useRef<AbortController | undefined>(undefined);
-  const read = useCallback(
-    async (before?: Listing<T>) => {
-      running.current?.abort();
-      const { signal } = (running.current = new AbortController());
-      try {
-        const next = await more<T>(path, before, signal);
-        if (signal.aborted) return;
-        setListing(next);
-        setError(undefined);
-        running.current = undefined;
-      } catch (thrown) {
-        if (signal.aborted) return;
-        running.current = undefined;
-        if (thrown instanceof ApiError && thrown.status === 401) location.reload();
-        setError(thrown as Error);
-      }
+  const place = useMemo(() => ({ before: undefined as Listing<T> | undefined, isBusy: true }), [path]);
+  const { data, error, reload } = useResource(
+    (signal) => {
+      place.isBusy = true;
+      return more<T>(path, place.before, signal).finally(() => (place.isBusy &&= signal.aborted));
     },
     [path],
   );
-  useEffect(() => {
-    void read();
-    return () => running.current?.abort();
-  }, [path]);
+  const readAfter = (before?: Listing<T>) => {
+    place.before = before;
+    void reload();
+  };
   return {
-    entries: listing?.entries ?? [],
-    isComplete: listing?.next === null,
+    entries: data?.entries ?? [],
+    isComplete: data?.next === null,
     error,
-    reload: () => void read(),
-    more: () => {
-      if (listing !== undefined && listing.next !== null && running.current === undefined) void read(listing);
-    },
+    reload: () => readAfter(),
+    more: () => void (data?.next != null && !place.isBusy && readAfter(data)),
   };
 }
 

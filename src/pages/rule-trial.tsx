@@ -8,13 +8,17 @@ import type { Explanation, Operations } from '../sdk/client/operations.ts';
 
 /** Decisions of the rules of a draft: on one request, on tests, and on the requests of the log. */
 
+/** The draft as a member of the input. */
+interface Given {
+  readonly text?: string;
+}
+
 interface TrialProps<T> {
   readonly title: string;
   readonly label: string;
   /** Method and path. */
   readonly what: string;
-  /** The draft as a member of the input. */
-  readonly given: { readonly text?: string };
+  readonly given: Given;
   /** Fields of the question. */
   readonly children?: ComponentChildren;
   readonly show: (found: T) => ComponentChildren;
@@ -40,13 +44,8 @@ function Trial<T>({ title, label, what, given, children, show }: TrialProps<T>):
   );
 }
 
-interface TrialsProps {
-  /** Host that is edited. */
-  readonly host: string | undefined;
-  readonly given: { readonly text?: string };
-}
-
-export function Explain({ host = '', given }: TrialsProps): JSX.Element {
+/** @param props with the host that is edited */
+export function Explain({ host = '', given }: { host: string | undefined; given: Given }): JSX.Element {
   return (
     <Trial<Explanation>
       title="What would happen to a request?"
@@ -93,7 +92,7 @@ interface Tested {
   }[];
 }
 
-export function Tests({ given }: TrialsProps): JSX.Element {
+export function Tests({ given }: { readonly given: Given }): JSX.Element {
   return (
     <Trial<Tested>
       title="Tests of the rules"
@@ -134,7 +133,7 @@ export function Tests({ given }: TrialsProps): JSX.Element {
   );
 }
 
-export function Replay({ given }: TrialsProps): JSX.Element {
+export function Replay({ given }: { readonly given: Given }): JSX.Element {
   return (
     <Trial<Awaited<ReturnType<Operations['replayConfig']>>>
       title="What would the last 7 days have got?"

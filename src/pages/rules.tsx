@@ -2,7 +2,7 @@ import { signal as newSignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { call, type PageProps, path, send } from './api.ts';
-import { Badge, Empty, Field, Form, Loaded, Table } from './parts.tsx';
+import { Badge, Diff, Empty, Field, Form, Loaded, Table } from './parts.tsx';
 import { Action, Failure } from './remedy.tsx';
 import { useAll, useResource } from './resource.ts';
 import { EntryForm, type Entry } from './rule-form.tsx';
@@ -75,10 +75,8 @@ function Content({ me, host }: { readonly me: Me; readonly host: string | undefi
         </Editor>
       )}
       <Explain host={host} given={given} />
-      <Tests host={host} given={given} />
-      {mayWrite && me.scopes.includes('audit:read') && (
-        <Replay key={settled} host={host} given={{ text: settled }} />
-      )}
+      <Tests given={given} />
+      {mayWrite && me.scopes.includes('audit:read') && <Replay key={settled} given={{ text: settled }} />}
     </>
   );
 }
@@ -233,20 +231,7 @@ function Changes({
   return (
     <section class="card" style={{ marginTop: '1rem' }}>
       <h2>This would change</h2>
-      {error === undefined ? (
-        <pre class="diff" tabIndex={0} style={{ maxHeight: '18rem' }}>
-          {data
-            .split('\n')
-            .slice(2)
-            .map((line, index) => (
-              <span key={index} class={{ '+': 'added', '-': 'removed' }[line[0] ?? '']}>
-                {line}
-              </span>
-            ))}
-        </pre>
-      ) : (
-        <Failure error={error} />
-      )}
+      {error === undefined ? <Diff of={data} /> : <Failure error={error} />}
       <div class="buttons">
         {mayWrite && <Action label="Write it" kind="good" disabled={error !== undefined} run={write} />}
         <Action label="Discard" kind="quiet" run={readFile} />

@@ -22,6 +22,7 @@ export interface Service {
   readonly audience: readonly string[];
   readonly domains: readonly string[];
   readonly authorization_endpoint: string | null;
+  readonly revocation_endpoint: string | null;
   readonly client_id: string | null;
   readonly callback_uri: string;
   /** Commands, for services that no page connects. */

@@ -132,6 +132,7 @@ describe.each(browsers)('the agents, in %s%s', { timeout: 60_000 }, (_name, _why
   test('are shown to an auditor without anything that changes them', async () => {
     const { page } = await openedPages(open, 'auditor');
     await goTo(page, 'agents', 'no token, on this machine');
+    expect(await goTo(page, 'agents/nobody', 'Try again')).not.toContain('Leases');
     await goTo(page, 'agents/ci', 'Requests with a credential');
     const buttons = await page.evaluate(
       `[...document.querySelectorAll('main button, main form')].map((it) => it.textContent)`,

@@ -141,6 +141,21 @@ describe.each(browsers)('the page of approvals, in %s%s', { timeout: 60_000 }, (
     expect(await questions()).toHaveLength(1);
   });
 
+  test('refuses a yes to a proposal right after a request above it has moved it', async () => {
+    const { page, ask, sidekey } = await opened(open);
+    const proposal = { domain: { host: 'api.example.net', action: 'tunnel' }, reason: 'a visit' };
+    await curl('-x', sidekey.url, '--json', JSON.stringify(proposal), 'http://sidekey.internal/proposals');
+    await page.shows('the domain api.example.net');
+    await page.evaluate(`void new MutationObserver((_all, observer) => {
+      if (document.querySelector('[data-request]') === null) return;
+      observer.disconnect();
+      [...document.querySelectorAll('button')].find((it) => it.textContent === 'Yes, for good').click();
+    }).observe(document.body, { childList: true, subtree: true })`);
+    void ask('first');
+    await page.shows('The list has just changed: look, and press again.');
+    await page.shows('the domain api.example.net');
+  });
+
   test('is not read for longer than eight hours after its last use, so that its session ends', async () => {
     const { page, ask, questions } = await opened(open);
     await page.evaluate(`void (() => {

@@ -60,7 +60,7 @@ describe.each(browsers)('the audit and health pages, in %s%s', { timeout: 40_000
     expect(text).toContain(`GET ${upstream.authority.split(':')[0]}/held`);
     expect(text).toMatch(/until a person answered/);
     expect(text).toContain('a person said yes');
-    expect(text).toMatch(/Stated reason\s+ticket 9/);
+    expect(text).toMatch(/Reason\s+ticket 9/);
     await looked(page, 'audit-request');
     await goTo(page, 'audit/none', 'The log has no such request.');
   });

@@ -148,6 +148,20 @@ describe.each(browsers)('the page Now, in %s%s', { timeout: 60_000 }, (_name, _w
       'Refusals and failures per 1 min',
       'Token refreshes per 1 min',
     ]);
+    // The line of a latency between gaps is a point.
+    const pixels = `(() => {
+      const canvas = [...document.querySelectorAll('figure')][1].querySelector('canvas');
+      const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+      const probe = document.body.appendChild(document.createElement('i'));
+      probe.style.color = 'var(--bad)';
+      const color = getComputedStyle(probe).color.match(/\\d+/g).map(Number);
+      probe.remove();
+      let count = 0;
+      for (let at = 0; at < data.length; at += 4)
+        if (color.every((part, index) => Math.abs(data[at + index] - part) < 8) && data[at + 3] > 200) count += 1;
+      return count;
+    })()`;
+    await expect.poll(() => page.evaluate(pixels)).toBeGreaterThan(3);
     await page.evaluate(click('Day'));
     await page.shows('Requests per 24 min');
     expect(await page.evaluate(`document.querySelector('[aria-pressed=true]').textContent`)).toBe('Day');

@@ -45,6 +45,9 @@ describe.each(browsers)('the accounts of a person, in %s%s', { timeout: 120_000 
     expect(text).toContain('Your accounts');
     expect(text).not.toContain('theirs');
     expect(text).not.toContain('Overview');
+    await page.evaluate(`void document.querySelector('main a[href="#connect"]').click()`);
+    await goTo(page, 'connect/resend', 'Verify and store');
+    await goTo(page, 'wallet', 'Used once this week, by bot.');
     await page.evaluate(`void document.querySelector('main a[href^="#wallet/"]').click()`);
     await page.shows('Who used it, when, for what');
     const rows = await page.evaluate(

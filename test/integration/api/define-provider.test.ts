@@ -2,6 +2,8 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
+import { configuredProvider } from '../../../src/operations/connect/provider-settings.ts';
+import type { Opened } from '../../../src/operations/operation.ts';
 import { startConnecting } from '../../support/connect-session.ts';
 import { startRegisteringServer } from '../../support/registering-server.ts';
 import { startService } from '../../support/service.ts';
@@ -30,6 +32,20 @@ describe('a provider', () => {
       expect((await call('PATCH /v2/providers/zendesk', { body: { settings } })).status).toBe(400);
     expect(await readFile(sidekey.configFile, 'utf8')).toBe(before);
   });
+});
+
+test('a change of a provider that is not made at the machine sets no key of the machine', async () => {
+  const { sidekey } = await startService();
+  const before = await readFile(sidekey.configFile, 'utf8');
+  const parts = {
+    config: async () => sidekey.proxy.config(),
+    env: {},
+    withState: (use: (state: Opened) => Promise<void>) => use(sidekey.proxy.state as unknown as Opened),
+    output: { say() {} },
+  };
+  const set = { clientId: 'x', clientSecret: 'command:echo secret' };
+  await expect(configuredProvider(parts, 'github', set)).rejects.toMatchObject({ code: 'config_protected' });
+  expect(await readFile(sidekey.configFile, 'utf8')).toBe(before);
 });
 
 describe('a service by its address', () => {

@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { findLogins } from '../../../src/operations/find-logins.ts';
@@ -87,4 +87,15 @@ describe('the logins of a machine', () => {
       expect(await find({}, Object.fromEntries(names.map((name) => [name, text])))).toEqual([]);
     },
   );
+
+  test('include the login of gh, which runs once for lists at the same time', async () => {
+    const folder = await tempFolder();
+    await writeFile(join(folder, 'gh'), '#!/bin/sh\necho run >> "$RUNS"\necho gho_1\n', { mode: 0o700 });
+    const env = { PATH: `${folder}:${process.env['PATH']}`, RUNS: join(folder, 'runs') };
+    const login = [['github', 'the login of gh', 'gho_1']];
+    expect(await Promise.all([find(env), find(env)])).toEqual([login, login]);
+    expect(await readFile(env.RUNS, 'utf8')).toBe('run\n');
+    expect(await find(env)).toEqual(login);
+    expect(await readFile(env.RUNS, 'utf8')).toBe('run\nrun\n');
+  });
 });
