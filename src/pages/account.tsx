@@ -28,7 +28,7 @@ interface Wish extends PartProps {
   readonly before?: () => Promise<unknown>;
 }
 
-/** Lets the person consent in a popup, and reads the account again. @throws Error if there is no new consent */
+/** Opens the consent in a popup, and reads the account again. @throws Error if there is no consent */
 export async function consent({ of: { grant }, reload, scopes, before }: Wish): Promise<void> {
   const { name, user, provider } = grant;
   try {

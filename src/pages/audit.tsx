@@ -8,7 +8,7 @@ import { Badge, Check, Choice, Empty, Field, Form, Table, Time } from './parts.t
 import { Action } from './remedy.tsx';
 import { Rows, usePages } from './rows.tsx';
 
-/** The audit log: events that meet conditions, new ones as they are written, and the proof that it is whole. */
+/** Page "Audit": events that meet conditions, new events, and the verification of the log. */
 
 /** Conditions of the list. They stay while the person looks at one request. */
 const conditions = signal<Readonly<Record<string, string>>>({});
@@ -48,8 +48,8 @@ function Events({ signal: left }: Pick<PageProps, 'signal'>): JSX.Element {
     setFresh([]);
     pages.reload();
   }, [fresh.length > maxNew]);
-  const known = new Set(fresh.map(keyOf));
-  const entries = [...fresh, ...pages.entries.filter((line) => !known.has(keyOf(line)))];
+  const shown = new Set(fresh.map(keyOf));
+  const entries = [...fresh, ...pages.entries.filter((line) => !shown.has(keyOf(line)))];
   const file = `/v2/audit/download?${query}&format=`;
   return (
     <>

@@ -100,23 +100,23 @@ export function Chart(props: ChartProps): JSX.Element {
   useEffect(() => {
     const element = box.current;
     if (element === null) return undefined;
-    const it = new Plot(optionsOf(latest.current, element.clientWidth), data, element);
-    plot.current = it;
-    const sizes = new ResizeObserver(() => it.setSize({ width: element.clientWidth, height: 160 }));
+    const chart = new Plot(optionsOf(latest.current, element.clientWidth), data, element);
+    plot.current = chart;
+    const sizes = new ResizeObserver(() => chart.setSize({ width: element.clientWidth, height: 160 }));
     sizes.observe(element);
     const theme = matchMedia('(prefers-color-scheme: dark)');
-    const redraw = () => it.redraw();
+    const redraw = () => chart.redraw();
     theme.addEventListener('change', redraw);
     return () => {
       sizes.disconnect();
       theme.removeEventListener('change', redraw);
-      it.destroy();
+      chart.destroy();
     };
   }, [names, unit, props.onWindow === undefined]);
   useEffect(() => plot.current?.setData(data), [series, times]);
   const most = series.map(({ name, values }) => {
-    const known = values.filter((value) => value !== null);
-    return `${name}: ${known.length === 0 ? 'nothing' : `at most ${textOf(Math.max(...known), unit)}`}`;
+    const numbers = values.filter((value) => value !== null);
+    return `${name}: ${numbers.length === 0 ? 'nothing' : `at most ${textOf(Math.max(...numbers), unit)}`}`;
   });
   return (
     <figure>

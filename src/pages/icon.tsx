@@ -18,8 +18,8 @@ async function load(): Promise<void> {
 /** The icon of a provider. It says nothing to screen readers: the name is beside it. */
 export function Icon({ provider, title }: Readonly<Record<'provider' | 'title', string>>): JSX.Element {
   if (icons.peek() === undefined) void load();
-  const known = icons.value ?? {};
-  const path = Object.hasOwn(known, provider) ? known[provider] : undefined;
+  const paths = icons.value ?? {};
+  const path = Object.hasOwn(paths, provider) ? paths[provider] : undefined;
   if (path !== undefined)
     return (
       <svg class="icon" viewBox="0 0 24 24" aria-hidden="true">

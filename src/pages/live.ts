@@ -19,7 +19,7 @@ export interface Line {
   readonly provider?: string;
 }
 
-/** Returns what was requested: `GET api.github.com/user`. An event that is no request has a host or a service. */
+/** Returns a request as `GET api.github.com/user`; the host or service of an event that is no request. */
 export function requestOf({ method, host = '', path = '', provider = '' }: Partial<Line>): string {
   return method === undefined ? host || provider : `${method} ${host}${path}`;
 }

@@ -22,7 +22,7 @@ interface Status {
 export function Matrix({ agents }: { readonly agents: readonly string[] }): JSX.Element {
   const [chosen, setChosen] = useState<readonly string[]>([]);
   const names = chosen.length > 0 ? chosen : agents.slice(0, maxColumns);
-  const found = useResource(
+  const matrix = useResource(
     async (signal) => {
       const [domains, status, callers] = await Promise.all([
         all<Domain>('/v2/domains', signal),
@@ -49,7 +49,7 @@ export function Matrix({ agents }: { readonly agents: readonly string[] }): JSX.
           <Field label="Agents" name="names" hint={`Names, separated by commas; at most ${maxColumns}`} />
         </Form>
       )}
-      <Loaded of={found}>
+      <Loaded of={matrix}>
         {({ domains, callers, unmatched }) => (
           <>
             <div class="wide" tabIndex={0} role="region" aria-label="Who may call what">
@@ -80,13 +80,13 @@ function answerFor(
   { state, reaches }: Caller,
   { grants = [], rules = [], default: rest = 'allow', mode }: Domain,
 ): string {
-  const own = grants.filter(({ id }) => reaches === null || reaches.some((grant) => grant.id === id));
-  const usable = own.filter((grant) => grant.state === 'active');
+  const reached = grants.filter(({ id }) => reaches === null || reaches.some((grant) => grant.id === id));
+  const usable = reached.filter((grant) => grant.state === 'active');
   const outcomes = mode === 'report' ? ['allow'] : [...rules.map(({ outcome }) => outcome), rest];
   const may = ['allow', 'approve'].filter((each) => outcomes.includes(each));
-  if (state !== 'enabled' || own.length === 0 || may.length === 0) return '–';
-  const names = (usable.length > 0 ? usable : own).map(referenceOf).join(', ');
-  if (usable.length === 0) return `no: ${names} ${own[0]!.state.replaceAll('_', ' ')}`;
+  if (state !== 'enabled' || reached.length === 0 || may.length === 0) return '–';
+  const names = (usable.length > 0 ? usable : reached).map(referenceOf).join(', ');
+  if (usable.length === 0) return `no: ${names} ${reached[0]!.state.replaceAll('_', ' ')}`;
   const ways = [
     outcomes.every((each) => each === 'allow') && 'yes',
     new Set(outcomes).size > 1 && 'by the rules',

@@ -58,8 +58,8 @@ async function read(): Promise<void> {
     failure.value = error as Error;
   }
   const { value: now = [] } = requests.entries;
-  const known = new Set((before ?? now).map(({ id }) => id));
-  now.filter(({ id }) => !known.has(id)).forEach(notify);
+  const earlier = new Set((before ?? now).map(({ id }) => id));
+  now.filter(({ id }) => !earlier.has(id)).forEach(notify);
   waiting.value = now.length + (proposals.entries.value?.length ?? 0);
 }
 

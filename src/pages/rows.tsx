@@ -69,10 +69,10 @@ export function Rows<T>({
   const [{ top, view, each }, setPlace] = useState({ top: 0, view: 800, each: 40 });
   const { entries, isComplete, error } = source;
   const measure = () => {
-    const it = scroller.current;
-    if (it === null) return;
-    const first = it.querySelector<HTMLElement>('.row:not(.head)');
-    setPlace({ top: it.scrollTop, view: it.clientHeight, each: first?.offsetHeight || 40 });
+    const element = scroller.current;
+    if (element === null) return;
+    const first = element.querySelector<HTMLElement>('.row:not(.head)');
+    setPlace({ top: element.scrollTop, view: element.clientHeight, each: first?.offsetHeight || 40 });
   };
   useLayoutEffect(measure, [entries.length > 0]);
   useEffect(() => {

@@ -130,22 +130,22 @@ function Editor({ host, children }: { readonly host: string; readonly children: 
   const turn = useRef(0);
   const area = useRef<HTMLTextAreaElement>(null);
   const ask = (change: object, afterMs: number) => {
-    const own = (turn.current += 1);
+    const number = (turn.current += 1);
     setTimeout(async () => {
-      if (own !== turn.current) return;
+      if (number !== turn.current) return;
       try {
         const answer = await call<Preview>('POST /v2/domains/preview', {
           text: draft.value!.text,
           host,
           ...change,
         });
-        if (own !== turn.current) return;
+        if (number !== turn.current) return;
         edit(answer.text);
         show(answer);
         setEntry(answer.entry);
         setError(null);
       } catch (thrown) {
-        if (own === turn.current) setError(thrown);
+        if (number === turn.current) setError(thrown);
       }
     }, afterMs);
   };

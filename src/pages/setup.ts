@@ -20,7 +20,7 @@ interface SetUp {
 
 const terminal = 'In a terminal';
 
-/** Returns the ready lines for each program. None has the token in its arguments, which all users can read. */
+/** Returns the ready lines for each program. No argument has the token, because all users can read those. */
 export function setUps({ proxyUrl, certificate, url }: Caller): readonly SetUp[] {
   // Not a URL if the port is chosen at the start: `http://ci:TOKEN@127.0.0.1:PORT`.
   const host = proxyUrl.slice(proxyUrl.indexOf('@') + 1);

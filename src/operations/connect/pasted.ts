@@ -129,7 +129,7 @@ export function keysIn(parts: PastedParts): AwsKeys {
   return checkedKeys({ accessKeyId, secretAccessKey, sessionToken: null });
 }
 
-/** Returns the parts as a credential. Checks them as `grant import` does. @throws SidekeyError `input_invalid` */
+/** Returns the parts as a credential, checked as by `grant import`. @throws SidekeyError `input_invalid` */
 export function credentialOf(parts: PastedParts, { inject }: PastedToken): HeldCredential {
   const fill = (template: string): string =>
     fillTemplate(parseTemplate(template) ?? [], (name) => parts[name] ?? '');

@@ -83,7 +83,7 @@ export interface ConfigParts {
   readonly env: NodeJS.ProcessEnv;
   readonly withState: (use: (state: Opened) => Promise<void>) => Promise<void>;
   readonly output: Notes;
-  /** True: a person at the machine makes the change. The API cannot change the machine's own keys (decision 120). */
+  /** True: a person at the machine makes the change, and may set all keys (decision 120). */
   readonly isLocal?: boolean;
 }
 
