@@ -57,53 +57,51 @@ export async function seriesOf(
       hint: 'give since before until, and a longer step',
     });
   }
-  const total = createCounts();
-  const groups = new Map<string | null, ReturnType<typeof createCounts>>();
+  const total: Counts = new Map();
+  const groups = new Map<string | null, Counts>();
   for await (const line of withoutWaiting(lines)) {
     const index = Math.floor((Date.parse(line.time) - since) / step);
     if (!(index >= 0 && index < count)) continue;
-    total.add(index, line);
+    add(total, index, line);
     if (by === undefined) continue;
     const key = line[by] ?? null;
-    if (!groups.has(key) && groups.size < maxValues) groups.set(key, createCounts());
-    groups.get(key)?.add(index, line);
+    if (!groups.has(key) && groups.size < maxValues) groups.set(key, new Map());
+    const counts = groups.get(key);
+    if (counts !== undefined) add(counts, index, line);
   }
-  const bucketsOf = ({ at }: ReturnType<typeof createCounts>) =>
+  const bucketsOf = (counts: Counts) =>
     Array.from({ length: count }, (_, index) => {
-      const { durations, ...numbers } = at(index);
+      const { durations, ...numbers } = counts.get(index) ?? emptyBucket();
       const time = new Date(since + index * step).toISOString();
       return { time, ...numbers, p50_ms: durations.at(0.5), p99_ms: durations.at(0.99) };
     });
   const answer = { step: step / 1_000, buckets: bucketsOf(total) };
   if (by === undefined) return answer;
-  const largest = [...groups]
-    .filter(([, counts]) => counts.requests() > 0)
-    .toSorted(([, a], [, b]) => b.requests() - a.requests())
+  const largest = Array.from(groups, ([key, counts]) => ({ key, counts, requests: requestsOf(counts) }))
+    .filter(({ requests }) => requests > 0)
+    .toSorted((a, b) => b.requests - a.requests)
     .slice(0, maxGroups);
-  return { ...answer, groups: largest.map(([key, counts]) => ({ key, buckets: bucketsOf(counts) })) };
+  return { ...answer, groups: largest.map(({ key, counts }) => ({ key, buckets: bucketsOf(counts) })) };
 }
 
 function emptyBucket() {
   return { exchanges: 0, refusals: 0, failures: 0, refreshes: 0, durations: createQuantiles() };
 }
 
-/** Counters of lines by the index of their bucket. Buckets without lines take no memory. */
-function createCounts() {
-  const buckets = new Map<number, ReturnType<typeof emptyBucket>>();
-  let requests = 0;
-  return {
-    add(index: number, { event, outcome, duration_ms }: AuditLine): void {
-      const bucket = buckets.get(index) ?? emptyBucket();
-      buckets.set(index, bucket);
-      if (event === 'denied') bucket.refusals += 1;
-      if (event === 'grant.refreshed') bucket.refreshes += 1;
-      if (event === 'denied' || event === 'outcome') requests += 1;
-      if (event !== 'outcome') return;
-      bucket.exchanges += 1;
-      if (outcome !== 'ok') bucket.failures += 1;
-      if (duration_ms !== undefined) bucket.durations.add(duration_ms);
-    },
-    at: (index: number) => buckets.get(index) ?? emptyBucket(),
-    requests: () => requests,
-  };
+/** Buckets by their index. Those without lines take no memory. */
+type Counts = Map<number, ReturnType<typeof emptyBucket>>;
+
+function add(counts: Counts, index: number, { event, outcome, duration_ms }: AuditLine): void {
+  const bucket = counts.get(index) ?? emptyBucket();
+  counts.set(index, bucket);
+  if (event === 'denied') bucket.refusals += 1;
+  if (event === 'grant.refreshed') bucket.refreshes += 1;
+  if (event !== 'outcome') return;
+  bucket.exchanges += 1;
+  if (outcome !== 'ok') bucket.failures += 1;
+  if (duration_ms !== undefined) bucket.durations.add(duration_ms);
+}
+
+function requestsOf(counts: Counts): number {
+  return [...counts.values()].reduce((sum, { exchanges, refusals }) => sum + exchanges + refusals, 0);
 }

@@ -1,11 +1,12 @@
 import type { JSX } from 'preact';
-import { useContext, useMemo, useRef, useState } from 'preact/hooks';
+import { useContext, useMemo, useState } from 'preact/hooks';
 import { consent, One, otherNames, type PartProps, titleOf } from './account.tsx';
 import { call, type PageProps, path } from './api.ts';
 import { Icon } from './icon.tsx';
 import { namesIn } from './matrix.tsx';
 import { Badge, Empty, Facts, Field, Form, Time } from './parts.tsx';
 import { Action, Person } from './remedy.tsx';
+import { useSettled } from './resource.ts';
 import { Rows, usePages } from './rows.tsx';
 import type { Grant, GrantInList } from '../sdk/client/operations.ts';
 
@@ -21,13 +22,9 @@ const rank = ({ state }: GrantInList) => (state === 'active' ? 1 : 0);
 const typingMs = 200;
 
 function List(): JSX.Element {
-  const [from, setFrom] = useState('');
-  const timer = useRef(0);
+  const [text, setText] = useState('');
+  const from = useSettled(text, typingMs);
   const pages = usePages<GrantInList>(`/v2/grants${from === '' ? '' : path`?start=${from}`}`);
-  const find = (text: string) => {
-    clearTimeout(timer.current);
-    timer.current = setTimeout(() => setFrom(text), typingMs);
-  };
   // Names order a long list. A short one begins with those that need attention.
   const isShort = pages.isComplete && from === '';
   const entries = useMemo(
@@ -41,7 +38,7 @@ function List(): JSX.Element {
           type="search"
           aria-label="Find by name"
           placeholder="Find by name"
-          onInput={({ currentTarget }) => find(currentTarget.value.trim())}
+          onInput={({ currentTarget }) => setText(currentTarget.value.trim())}
         />
         <a class="button end" href="#connect">
           Connect an account

@@ -59,25 +59,6 @@ export function Failure({ error, children }: FailureProps): JSX.Element {
   );
 }
 
-type Input = Readonly<Record<string, string | undefined>>;
-
-/** Operations that need no further choice, with the scope that they need. */
-const buttons: Readonly<
-  Record<
-    string,
-    { readonly label: string; readonly scope: Me['scopes'][number]; run(input: Input): Promise<unknown> }
-  >
-> = {
-  'grant.refresh': {
-    label: 'Refresh it now',
-    scope: 'grants:write',
-    run: ({ grant = '', user, force }) =>
-      call(`POST ${path`/v2/grants/${grant}/refresh`}${user === undefined ? '' : path`?user=${user}`}`, {
-        force,
-      }),
-  },
-};
-
 /** Pages for the nouns of operations. */
 const pages: Readonly<Record<string, string>> = {
   agent: 'agents',
@@ -100,22 +81,25 @@ interface WayOutProps {
 /** The ways out of a problem. Commands are only for operators, below the buttons. */
 export function WayOut({ hint, remedies, done = () => location.reload() }: WayOutProps): JSX.Element {
   const me = useContext(Person);
-  const actions = remedies.flatMap(({ operation, input }) => {
-    const button = buttons[operation];
-    if (button === undefined || Object.values(input).includes(null)) return [];
-    if (me?.scopes.includes(button.scope) !== true) return [];
-    const work = async () => {
-      await button.run(input as Input);
+  const refreshes = remedies.filter(({ operation }) => operation === 'grant.refresh');
+  const others = remedies.filter((remedy) => !refreshes.includes(remedy));
+  const refresh =
+    ({ grant, user, force }: Readonly<Record<string, string>>) =>
+    async () => {
+      const query = user === undefined ? '' : path`?user=${user}`;
+      await call(`POST ${path`/v2/grants/${grant ?? ''}/refresh`}${query}`, { force });
       await done();
     };
-    return [<Action key={operation} label={button.label} run={work} />];
-  });
-  const linked = remedies.filter(({ operation }) => buttons[operation] === undefined);
-  const links = new Set(linked.flatMap(({ operation }) => pages[operation.split('.', 1)[0] ?? ''] ?? []));
+  const links = new Set(others.flatMap(({ operation }) => pages[operation.split('.', 1)[0] ?? ''] ?? []));
   const isCommand = hint !== null && /\bsidekey(?:\.js)? /.test(hint);
   return (
     <>
-      {actions}
+      {me?.scopes.includes('grants:write') === true &&
+        refreshes
+          .filter(({ input }) => !Object.values(input).includes(null))
+          .map(({ input }, index) => (
+            <Action key={index} label="Refresh it now" run={refresh(input as Record<string, string>)} />
+          ))}
       {[...links].map((name) => (
         <a key={name} href={`#${name}`}>{`Open ${name}`}</a>
       ))}

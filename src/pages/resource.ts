@@ -63,3 +63,13 @@ export function useAnswer<T>(what: string): Resource<T> {
 export function useAll<T>(path: string, ...causes: readonly unknown[]): Resource<readonly T[]> {
   return useResource((signal) => all<T>(path, signal), [path, ...causes]);
 }
+
+/** Returns a value after it has not changed for `ms` milliseconds. */
+export function useSettled<T>(value: T, ms: number): T {
+  const [settled, settle] = useState(value);
+  useEffect(() => {
+    const timer = setTimeout(() => settle(value), ms);
+    return () => clearTimeout(timer);
+  }, [value]);
+  return settled;
+}

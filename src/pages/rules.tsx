@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { call, type PageProps, path, send } from './api.ts';
 import { Badge, Diff, Empty, Field, Form, Loaded, Table } from './parts.tsx';
 import { Action, Failure } from './remedy.tsx';
-import { useAll, useResource } from './resource.ts';
+import { useAll, useResource, useSettled } from './resource.ts';
 import { EntryForm, type Entry } from './rule-form.tsx';
 import { type Rule, same } from './rule-fields.ts';
 import { Explain, Replay, Tests } from './rule-trial.tsx';
@@ -33,16 +33,6 @@ async function readFile(): Promise<void> {
 /** Milliseconds after the last key until the service reads a text. */
 const pauseMs = 300;
 
-/** Returns a value after it has not changed for a moment. */
-function useSettled<T>(value: T): T {
-  const [settled, settle] = useState(value);
-  useEffect(() => {
-    const timer = setTimeout(() => settle(value), pauseMs);
-    return () => clearTimeout(timer);
-  }, [value]);
-  return settled;
-}
-
 function edit(text: string): void {
   draft.value = { ...draft.value!, text };
 }
@@ -57,7 +47,7 @@ export function Rules({ me, args: [host] }: PageProps): JSX.Element {
 
 function Content({ me, host }: { readonly me: Me; readonly host: string | undefined }): JSX.Element {
   const { file, text, reads } = draft.value!;
-  const settled = useSettled(text);
+  const settled = useSettled(text, pauseMs);
   // The service decides by the file itself if nothing was edited.
   const given = settled === file ? {} : { text: settled };
   const mayWrite = me.scopes.includes('config:write');
