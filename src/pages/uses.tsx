@@ -39,9 +39,7 @@ export function Uses({ of, title }: { readonly of: string; readonly title: strin
                   <a href={path`#agents/${agent ?? ''}/${lease}`}>{lease.slice(0, 8)}</a>
                 ),
                 line.method === undefined ? (happenings[line.event] ?? line.event) : requestOf(line),
-                <>
-                  {outcome !== undefined && <Badge state={outcome} />} {status}
-                </>,
+                status ?? (outcome !== undefined && <Badge state={outcome} />),
                 reason,
               ])}
             none="None yet."
