@@ -126,7 +126,7 @@ export function Chart(props: ChartProps): JSX.Element {
           {series.length > 1 &&
             series.map(({ name }, index) => (
               <span key={name}>
-                <b style={{ color: `var(${colorOf(index)})` }}>{index === 1 ? '╌' : '—'}</b> {name}
+                <strong style={{ color: `var(${colorOf(index)})` }}>{index === 1 ? '╌' : '—'}</strong> {name}
               </span>
             ))}
         </span>
