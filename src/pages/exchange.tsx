@@ -95,7 +95,7 @@ function Story({ lines }: { readonly lines: readonly EventLine[] }): JSX.Element
 
 type RequestFields = Partial<EventLine> & Pick<Row, 'time' | 'event'> & Partial<Row>;
 
-/** What is known of a request or an event. */
+/** Facts of a request or an event. Omits those that the log does not have. */
 export function RequestFacts({ of }: { readonly of: RequestFields }): JSX.Element {
   const { state, event, agent, grant, host, port, took, waited = 0, bytes_in = 0, bytes_out, leaks } = of;
   const spans = [

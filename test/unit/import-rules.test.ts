@@ -57,6 +57,11 @@ const rules: readonly Rule[] = [
     layerOf(to) === layerOf(from) &&
     folderOf(to) !== folderOf(from) &&
     'imports another folder of its layer',
+  ({ from, to, typeOnly }) =>
+    isOurs(to) &&
+    (folderOf(from) === 'pages') !== (folderOf(to) === 'pages') &&
+    !(typeOnly && to === 'sdk/client/operations.ts') &&
+    'pages share only the types of answers',
   ({ from, to }) =>
     from === 'lib/failures.ts' && isOurs(to) && to !== 'lib/hint.ts' && 'the error table imports only hints',
   ({ from, to }) =>
@@ -154,6 +159,8 @@ describe('the import check', () => {
       'app/proxy.ts',
       'app/state.ts',
       'cli/index.ts',
+      'pages/now.tsx',
+      'sdk/client/operations.ts',
     ].map((file) => [file, '']),
   );
   const withText = (file: string, text: string) => check({ ...empty, [file]: text });
@@ -177,6 +184,9 @@ describe('the import check', () => {
         `import type { Store } from '../store/store.ts';\nimport { apply } from './schemes/apply.ts';`,
       ),
     ).toEqual([]);
+    expect(withText('pages/now.tsx', `import type { Grant } from '../sdk/client/operations.ts';`)).toEqual(
+      [],
+    );
     for (const file of ['ca/authority.ts', 'cli/index.ts'])
       expect(withText(file, `import type { Vault } from '../store/vault/vault.ts';`)).toEqual([]);
   });
@@ -207,6 +217,13 @@ describe('the import check', () => {
     ['app/proxy.ts', `import { run } from '../cli/index.ts';`, 'higher layer'],
     ['cli/index.ts', `import { open } from '../store/sqlite.ts';`, 'uses the store by operations'],
     ['cli/index.ts', `const log = await import('../audit/log.ts');`, 'uses the store by operations'],
+    ['cli/index.ts', `import { Now } from '../pages/now.tsx';`, 'only the types of answers'],
+    [
+      'pages/now.tsx',
+      `import { operations } from '../sdk/client/operations.ts';`,
+      'only the types of answers',
+    ],
+    ['pages/now.tsx', `import type { Grant } from '../domain/grant.ts';`, 'only the types of answers'],
     ['attic/box.ts', '', 'is in no layer'],
     ['proxy/listener.ts', `import { gone } from './gone.ts';`, 'does not exist'],
   ])('reports %s with %j', (file, text, broken) => {

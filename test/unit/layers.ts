@@ -3,8 +3,6 @@
  * import each other.
  */
 export const layers: readonly (readonly string[])[] = [
-  // Run in browsers.
-  ['pages'],
   ['lib'],
   ['proxy/policy'],
   ['domain'],
@@ -18,6 +16,8 @@ export const layers: readonly (readonly string[])[] = [
   ['operations'],
   ['api'],
   ['sdk'],
+  // Run in browsers.
+  ['pages'],
   ['app'],
   ['cli'],
 ];
