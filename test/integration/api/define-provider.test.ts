@@ -40,7 +40,7 @@ test('a change of a provider that is not made at the machine sets no key of the 
   const parts = {
     config: async () => sidekey.proxy.config(),
     env: {},
-    withState: (use: (state: Opened) => Promise<void>) => use(sidekey.proxy.state as unknown as Opened),
+    withState: (use: (state: Opened) => Promise<void>) => use(sidekey.proxy.state),
     output: { say() {} },
   };
   const set = { clientId: 'x', clientSecret: 'command:echo secret' };
