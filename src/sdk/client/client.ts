@@ -63,9 +63,12 @@ export function createClient(options: ClientOptions = {}): Client {
       'set SIDEKEY_API_KEY to the output of: sidekey api-key create NAME --role operator; or run: sidekey login URL';
     throw invalid('The client has no API key.', hint);
   }
-  if (!URL.canParse(baseUrl) || !/^https?:/i.test(baseUrl)) {
+  // The error of `fetch` would contain the key.
+  if (!/^[!-~]+$/.test(apiKey))
+    throw invalid('The API key contains a space, a line break or another character.', 'copy the key alone');
+  if (!/^https?:\/\/[^@?#]*$/i.test(baseUrl) || !URL.canParse(baseUrl)) {
     const hint = 'write the address of admin.url in full, such as http://127.0.0.1:8378';
-    throw invalid('The base URL is not an http or https URL.', hint);
+    throw invalid('The base URL is not an http or https URL, or has a user name or a query.', hint);
   }
   const url = new URL(baseUrl);
   if (url.protocol !== 'https:' && !isThisMachine(url.hostname) && options.allowPlainHttp !== true) {

@@ -139,10 +139,15 @@ def connection_of(
     if not key:
         hint = "set SIDEKEY_API_KEY to the output of: sidekey api-key create NAME --role operator; or run: sidekey login URL"
         raise SidekeyError("The client has no API key.", code="input_invalid", hint=hint)
+    if not re.fullmatch("[!-~]+", key):
+        # The error of httpx would contain the key.
+        sentence = "The API key contains a space, a line break or another character."
+        raise SidekeyError(sentence, code="input_invalid", hint="copy the key alone")
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname or re.search("[@?#]", url):
         hint = "write the address of admin.url in full, such as http://127.0.0.1:8378"
-        raise SidekeyError("The base URL is not an http or https URL.", code="input_invalid", hint=hint)
+        sentence = "The base URL is not an http or https URL, or has a user name or a query."
+        raise SidekeyError(sentence, code="input_invalid", hint=hint)
     if parts.scheme != "https" and not _is_this_machine(parts.hostname or "") and not allow_plain_http:
         hint = "use https, or set allow_plain_http in a network that you trust"
         raise SidekeyError("The key would go to another machine in the clear.", code="input_invalid", hint=hint)
