@@ -183,6 +183,24 @@ describe('the body of a request', () => {
     expect(upstream.connections()).toBe(0);
   });
 
+  test('that cannot be read fails with its own error', async () => {
+    const { client, fetch, upstream } = await withClient(echo);
+    const failing = async function* () {
+      yield 'a';
+      throw new RangeError('no such file');
+    };
+    const wrong = () => Readable.from([7]);
+    for (const [body, problem] of [
+      [failing, 'no such file'],
+      [() => ReadableStream.from(failing()), 'no such file'],
+      [wrong, 'other than bytes and text'],
+    ] as const) {
+      await expect(client.request('PUT', upstream.url, { body: body() })).rejects.toThrow(problem);
+      const init = { method: 'PUT', body: body() as ReadableStream };
+      await expect(fetch(upstream.url, init)).rejects.toThrow(problem);
+    }
+  });
+
   test('of 64 MiB is read from its stream no faster than the upstream takes it', async () => {
     const arrived = Promise.withResolvers<IncomingMessage>();
     const { client, upstream } = await withClient((request, response) => {

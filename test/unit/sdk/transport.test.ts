@@ -174,7 +174,11 @@ describe('a client', () => {
       expect(() => createClient({ apiKey: 'k', baseUrl })).toThrow('in the clear');
       expect(() => createClient({ apiKey: 'k', baseUrl, allowPlainHttp: true })).not.toThrow();
     }
-    const withSecret = ['http://alice:secret@127.0.0.1', 'http://127.0.0.1/?secret', 'http://127.0.0.1/#secret'];
+    const withSecret = [
+      'http://alice:secret@127.0.0.1',
+      'http://127.0.0.1/?secret',
+      'http://127.0.0.1/#secret',
+    ];
     for (const baseUrl of ['127.0.0.1:8378', 'localhost:8378', 'ftp://127.0.0.1', 'http://', ...withSecret])
       expect(() => createClient({ apiKey: 'k', baseUrl })).toThrow(/^(?!.*secret).*not an http or https URL/);
     for (const apiKey of ['secret\n', 'secret one', 'secret’'])
