@@ -1,5 +1,5 @@
 import { connectIn, type Connected, type ConnectOptions, type OpenBrowser } from './connect.ts';
-import { errorOf } from './errors.ts';
+import { errorOf, unexpectedAnswer } from './errors.ts';
 import { type Operations, operations } from './operations.ts';
 import { fetchWith, type GrantOptions, relay, type RequestOptions } from './relay.ts';
 import { type CallOptions, createTransport, type Send } from './transport.ts';
@@ -143,8 +143,7 @@ function methodOf(id: keyof Operations, send: Send) {
     return async function* list(input: Input = {}, options?: CallOptions) {
       let cursor: string | null | undefined;
       do {
-        const response = await send(requestOf({ ...input, cursor }), options);
-        const page = (await response.json()) as {
+        const page = (await jsonOf(await send(requestOf({ ...input, cursor }), options))) as {
           readonly data: readonly unknown[];
           readonly next_cursor: string | null;
         };
@@ -160,8 +159,20 @@ function methodOf(id: keyof Operations, send: Send) {
   }
   return async (input: Input = {}, options?: CallOptions) => {
     const response = await send(requestOf(input), options);
-    return response.status === 204 ? undefined : response.json();
+    return response.status === 204 ? undefined : jsonOf(response);
   };
+}
+
+/** @throws SidekeyError for a page of another server, or a response that breaks off */
+async function jsonOf(response: Response): Promise<unknown> {
+  try {
+    return await response.json();
+  } catch (cause) {
+    if (cause instanceof SyntaxError) throw unexpectedAnswer(response, { cause });
+    // The reason of the caller's signal is no TypeError.
+    if (!(cause instanceof TypeError)) throw cause;
+    throw errorOf(`The response of ${response.url} broke off.`, { code: 'unreachable' }, { cause });
+  }
 }
 
 /** Yields the data of server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html). */

@@ -1,4 +1,4 @@
-import { errorOf, SidekeyError } from './errors.ts';
+import { SidekeyError, unexpectedAnswer } from './errors.ts';
 import type { ApiRequest, Send } from './transport.ts';
 
 /** Requests that Sidekey sends with the credential of a grant: `POST /v2/relay`. */
@@ -150,11 +150,7 @@ function ascii(json: string): string {
 
 async function upstreamResponse(response: Response, asked: string): Promise<Response> {
   const answer = response.headers.get('sidekey-answer');
-  if (answer === null)
-    throw errorOf('The response has no Sidekey-Answer.', {
-      code: 'unexpected_answer',
-      status: response.status,
-    });
+  if (answer === null) throw unexpectedAnswer(response);
   const { status, headers, url = asked } = JSON.parse(answer) as Answer;
   // `fetch` has decoded the body, so its encoding and its length are no longer true.
   const isDecoded = headers.some(([name]) => name.toLowerCase() === 'content-encoding');

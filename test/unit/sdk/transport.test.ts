@@ -57,6 +57,15 @@ describe('a request', () => {
     expect(reading.sent()).toHaveLength(2);
   });
 
+  it('fails with a code if its answer is not from Sidekey, or breaks off', async () => {
+    const body = new ReadableStream({ pull: (controller) => controller.error(new TypeError('terminated')) });
+    const answers = [new Response('<html>'), new Response('<html>'), new Response(body)] as const;
+    const { client } = answering(...answers);
+    await expect(client.getMe()).rejects.toMatchObject({ code: 'unexpected_answer', status: 200 });
+    await expect(client.listAgents().next()).rejects.toMatchObject({ code: 'unexpected_answer' });
+    await expect(client.getMe()).rejects.toMatchObject({ code: 'unreachable' });
+  });
+
   it('is not repeated if the repetition could perform the operation twice', async () => {
     for (const answer of [lost, problem(503, now)]) {
       const { client, sent } = answering(answer);

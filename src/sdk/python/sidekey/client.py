@@ -21,6 +21,7 @@ from .transport import (
     API_METHODS,
     SidekeyError,
     connection_of,
+    content_of,
     failure_of,
     no_answer,
     request_of,
@@ -199,7 +200,7 @@ class Sidekey(Operations):
 
     def _call(self, operation: str, given: dict[str, Any]) -> Any:
         response = self._sent(self._http, request_of(self._http, operation, given), API_METHODS)
-        return response.json() if response.content else None
+        return content_of(response)
 
     def _pages(self, operation: str, given: dict[str, Any]) -> Iterator[Any]:
         cursor = UNSET
@@ -329,7 +330,7 @@ class AsyncSidekey(AsyncOperations):
 
     async def _call(self, operation: str, given: dict[str, Any]) -> Any:
         response = await self._sent(self._http, request_of(self._http, operation, given), API_METHODS)
-        return response.json() if response.content else None
+        return content_of(response)
 
     async def _pages(self, operation: str, given: dict[str, Any]) -> AsyncIterator[Any]:
         cursor = UNSET

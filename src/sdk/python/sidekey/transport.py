@@ -76,6 +76,16 @@ def request_of(http: httpx.Client | httpx.AsyncClient, operation: str, given: di
     return http.build_request(method, path, params=params, json=body, headers=headers)
 
 
+def content_of(response: httpx.Response) -> Any:
+    """Returns the content of an answer of the API; None: it has none."""
+    try:
+        return response.json() if response.content else None
+    except ValueError as error:
+        sentence = f"The response of {response.url} is not from Sidekey."
+        hint = "see that the base URL is that of Sidekey: admin.url"
+        raise SidekeyError(sentence, code="unexpected_answer", status=response.status_code, hint=hint) from error
+
+
 def failure_of(response: httpx.Response) -> SidekeyError:
     """Returns the failure of an answer whose body was read."""
     try:
@@ -102,6 +112,8 @@ def no_answer(url: httpx.URL, cause: Exception) -> SidekeyError:
     if "CERTIFICATE_VERIFY_FAILED" in str(cause):
         hint = "set SSL_CERT_FILE to the file of its CA, or correct SIDEKEY_API_URL"
         return SidekeyError(f"The certificate of {url} is not trusted.", code="unreachable", hint=hint)
+    if not isinstance(cause, httpx.ConnectError):
+        return SidekeyError(f"The response of {url} broke off.", code="unreachable")
     hint = "is it running, with admin.listen? sidekey status"
     return SidekeyError(f"{url} does not answer.", code="unreachable", hint=hint)
 
