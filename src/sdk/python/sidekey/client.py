@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Iterator, Mappin
 import httpx
 
 from .operations import UNSET, AsyncOperations, DeviceSession, Operations
-from .relay import AsyncRelayTransport, Place, RelayTransport, RequestOptions, split
+from .relay import AsyncRelayTransport, Place, RelayTransport, RequestOptions, absolute, split
 from .transport import (
     API_METHODS,
     SidekeyError,
@@ -222,7 +222,7 @@ class Sidekey(Operations):
         place, http = split(options)
         # A client for each request keeps the cookies of users apart. It reads no password from a netrc file.
         client = httpx.Client(transport=self.transport(**place), timeout=self._http.timeout, trust_env=False)
-        request = client.build_request(method, url, **http)
+        request = client.build_request(method, absolute(url), **http)
         return self._sent(client, request, ("GET", "HEAD"), stream=stream)
 
     def _sent(
@@ -356,7 +356,7 @@ class AsyncSidekey(AsyncOperations):
         place, http = split(options)
         # A client for each request keeps the cookies of users apart. It reads no password from a netrc file.
         client = httpx.AsyncClient(transport=self.transport(**place), timeout=self._http.timeout, trust_env=False)
-        request = client.build_request(method, url, **http)
+        request = client.build_request(method, absolute(url), **http)
         return await self._sent(client, request, ("GET", "HEAD"), stream=stream)
 
     async def _sent(

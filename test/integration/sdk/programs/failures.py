@@ -54,7 +54,7 @@ async def bodies(sidekey, asynchronous):
 
 async def private(sidekey):
     first = await settled(sidekey.request("GET", "https://upstream.test/cookie"))
-    await settled(sidekey.request("GET", "https://upstream.test/cookie"))
+    await settled(sidekey.request("GET", "upstream.test/cookie"))
     return first.cookies["session"]
 
 
