@@ -166,8 +166,8 @@ describe('the MCP tools', () => {
       call(6, 'request', { ...given, url: `${place.upstream.url}/items`, user: 'nobody' }),
     );
     expect(text(6)).toMatch(/\(grant_missing\)/);
-    expect(text(1)).toContain('user is not the name of a user. (input_invalid)');
-    expect(text(2)).toContain('method is not a method. (input_invalid)\nWhat would allow it: method PATCH');
+    expect(text(1)).toContain('The name of the user is not valid. (input_invalid)');
+    expect(text(2)).toContain('The method is not valid. (input_invalid)\nWhat would allow it: method PATCH');
     expect(text(3)).toContain('Host cannot be set with headers.');
     expect(text(4)).toContain('What would allow it: the tool list');
     for (const id of [1, 2, 3, 4, 5]) expect(text(id)).not.toMatch(/(?:^|\s)-{1,2}[a-zA-Z]/);
