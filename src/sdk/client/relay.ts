@@ -130,7 +130,7 @@ function streamOf(chunks: AsyncIterable<Chunk>, broken: AbortController): Readab
     async pull(controller) {
       try {
         const { done, value } = await iterator.next();
-        const bytes = typeof value === 'string' ? encoder.encode(value) : value;
+        const bytes: Uint8Array = typeof value === 'string' ? encoder.encode(value) : value;
         if (done === true) controller.close();
         else if (ArrayBuffer.isView(bytes)) controller.enqueue(bytes);
         else throw new TypeError('A stream of a body contains something other than bytes and text.');
