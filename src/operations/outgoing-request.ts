@@ -9,7 +9,7 @@ import type { BodySource, Hop } from '../proxy/upstream/through-proxy.ts';
 /** Requests that people and programs send with the credential of a grant. */
 
 /** A request as it was written. */
-export interface WrittenRequest {
+interface WrittenRequest {
   readonly method?: string | undefined;
   readonly url: string;
   /** `Name: value` */
@@ -45,7 +45,7 @@ export function outgoingRequest(
 }
 
 /** A request whose fields are bytes, one per character. */
-export interface RequestOfFields extends Omit<WrittenRequest, 'headers'> {
+interface RequestOfFields extends Omit<WrittenRequest, 'headers'> {
   readonly fields: Hop['fields'];
   /** `Content-Type` if `fields` have none. */
   readonly type: string | undefined;

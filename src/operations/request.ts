@@ -23,7 +23,7 @@ export const sendRequest = changing({
     reason: text.optional(),
   }),
   output: z.looseObject({ status: z.int() }),
-  check: ({ body, ...written }) => void outgoingRequest(written, null),
+  check: (input) => void outgoingRequest(input, null),
   async run(parts, { body, agent = null, ...written }) {
     const { signal = new AbortController().signal } = parts;
     const source = body === undefined ? null : textBody(body);
@@ -68,7 +68,8 @@ export async function withAnswer<Result>(
     try {
       return await use(answered);
     } finally {
-      answered.answer.response.destroy();
+      const { response } = answered.answer;
+      if (!response.complete) response.socket.resetAndDestroy();
     }
   } finally {
     await lease?.revoke();

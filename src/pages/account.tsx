@@ -101,7 +101,12 @@ export function One({ id, me, back, content: Content, changes: Changes }: OnePro
               </>
             )}
             {me.scopes.includes('audit:read') && (
-              <Uses of={path`grant=${id}`} title="Who used it, when, for what" />
+              <Uses
+                // Changes and failures of the account are among its events.
+                key={`${of.grant.revision} ${of.grant.failed_at}`}
+                of={path`grant=${id}`}
+                title="Who used it, when, for what"
+              />
             )}
           </>
         )}

@@ -50,6 +50,7 @@ describe.each(browsers)('the accounts of a person, in %s%s', { timeout: 120_000 
     await goTo(page, 'wallet', 'Used once this week, by bot.');
     await page.evaluate(`void document.querySelector('main a[href^="#wallet/"]').click()`);
     await page.shows('Who used it, when, for what');
+    await page.shows('invoice 12');
     const rows = await page.evaluate(
       `[...document.querySelectorAll('tbody tr')].map((it) => [...it.cells].map((cell) => cell.textContent))`,
     );

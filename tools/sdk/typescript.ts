@@ -94,7 +94,7 @@ export function renderTypeScript({ schemas, operations }: Api): string {
   });
   const codes = [...Object.keys(failures), ...ownCodes].map((code) => `  '${code}',\n`);
   return `// Made by "npm run sdk" from the OpenAPI document.
-import type { Call, Entries } from './transport.ts';
+import type { Call, Entries } from './call.ts';
 
 ${types.join('\n')}
 /** Methods of the client, one for each operation of the API. */

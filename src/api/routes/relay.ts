@@ -94,8 +94,10 @@ function answerHead(facts: object, raw: RawFields): string {
 }
 
 function asciiJson(value: unknown): string {
-  const code = (each: string) => `\\u${each.charCodeAt(0).toString(16).padStart(4, '0')}`;
-  return JSON.stringify(value).replace(/[^ -~]/g, code);
+  return JSON.stringify(value).replace(
+    /[^ -~]/g,
+    (each) => `\\u${each.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }
 
 export const relayRequest: AnyRoute = route<never, Head>({

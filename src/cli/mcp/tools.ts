@@ -37,7 +37,7 @@ const text = (description: string) => z.string().describe(description);
 const reason = text('Why you need it, for the audit log and for a person who is asked.');
 const scopes = z.array(z.string());
 
-/** @param row `call` gets the arguments after they were compared with `input` */
+/** Returns a tool that refuses arguments other than `input`. @throws SidekeyError `input_invalid` */
 function toolOf<Input extends z.ZodObject>({
   input,
   call,
@@ -52,12 +52,14 @@ function toolOf<Input extends z.ZodObject>({
     async call(given, parts) {
       const read = input.safeParse(given);
       if (read.success) return call(read.data, parts);
-      const [issue] = read.error.issues.toSorted((one) => (one.code === 'unrecognized_keys' ? -1 : 0));
-      const place = issue!.path.join('.');
+      // A misspelt argument explains a missing one.
+      const { issues } = read.error;
+      const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0]!;
+      const takes = Object.keys(input.shape).join(', ') || 'none';
       const problem =
-        issue!.code === 'unrecognized_keys'
-          ? `${[row.name, ...issue!.path].join('.')} has no argument ${issue!.keys.join(', ')}; ${row.name} takes ${Object.keys(input.shape).join(', ') || 'none'}`
-          : `${place} is missing, or not valid`;
+        issue.code === 'unrecognized_keys'
+          ? `${[row.name, ...issue.path].join('.')} has no argument ${issue.keys.join(', ')}; ${row.name} takes ${takes}`
+          : `${issue.path.join('.')} is missing, or not valid`;
       throw inputInvalid(
         `The arguments of the tool are not valid: ${problem}.`,
         'tools/list has their schema',

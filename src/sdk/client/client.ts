@@ -1,8 +1,9 @@
+import type { CallOptions } from './call.ts';
 import { connectIn, type Connected, type ConnectOptions, type OpenBrowser } from './connect.ts';
 import { errorOf, unexpectedAnswer } from './errors.ts';
 import { type Operations, operations } from './operations.ts';
 import { fetchWith, type GrantOptions, relay, type RequestOptions } from './relay.ts';
-import { type CallOptions, createTransport, type Send } from './transport.ts';
+import { createTransport, type Send } from './transport.ts';
 
 /**
  * The client of the API (docs/sdk.md): the package `@sidekey/client`. It has no dependency, and runs where
@@ -12,7 +13,7 @@ import { type CallOptions, createTransport, type Send } from './transport.ts';
 
 export type * from './operations.ts';
 export { errors, type ErrorCode, SidekeyError } from './errors.ts';
-export type { CallOptions } from './transport.ts';
+export type { CallOptions } from './call.ts';
 export type { Connected, ConnectOptions } from './connect.ts';
 export type { GrantOptions, RequestOptions } from './relay.ts';
 

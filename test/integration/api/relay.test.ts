@@ -36,8 +36,10 @@ interface AnswerHead {
   readonly exchange: string | null;
 }
 
-async function relaying(listener: RequestListener, domain: object | string = { grant: 'desk' }) {
-  const upstream = await startUpstream(listener);
+type Listener = (...exchange: Parameters<RequestListener>) => void | Promise<void>;
+
+async function relaying(listener: Listener, domain: object | string = { grant: 'desk' }) {
+  const upstream = await startUpstream((request, response) => void listener(request, response));
   const service = await startService({ domains: { [upstream.authority]: domain } });
   await service.sidekey.grant([upstream.authority], { name: 'desk' });
   const key = await service.key();
@@ -70,7 +72,7 @@ interface Seen {
 }
 
 /** Answers with the request. */
-const echo: RequestListener = async (request, response) => {
+const echo: Listener = async (request, response) => {
   const body = await text(request);
   response.end(JSON.stringify({ method: request.method, fields: request.headers, body }));
 };
@@ -130,10 +132,10 @@ test('a request and its answer pass with the credential of the grant', async () 
   expect(access).toMatchObject({ exchange, reason: 'ticket 7' });
 });
 
+const withField = (...field: readonly [string, string]) => ({ headers: [field] });
+
 describe('the head of a request', () => {
-  const shared = () => relaying(echo);
   const url = 'https://api.acme.test';
-  const withField = (...field: readonly [string, string]) => ({ headers: [field] });
   test.each<[string, unknown]>([
     ['that is absent', ''],
     ['that is no JSON', '{'],
@@ -161,7 +163,7 @@ describe('the head of a request', () => {
       withField(name, 'chunked'),
     ]),
   ])('%s is refused before anything is sent', async (_name, head) => {
-    const { relay, upstream } = await shared();
+    const { relay, upstream } = await relaying(echo);
     const response = await relay(head as Head);
     expect([response.status, (await problemOf(response)).code]).toEqual([400, 'input_invalid']);
     expect(response.headers.get('sidekey-answer')).toBeNull();
@@ -329,6 +331,16 @@ describe('an answer', () => {
     expect(await response.text()).toBe('body');
   });
 
+  test('whose names alone are too long is refused, and ends at the upstream', async () => {
+    const { relay, upstream } = await relaying((_request, response) => {
+      for (let count = 10; count < 80; count += 1) response.setHeader(`x-${count}-${'a'.repeat(190)}`, '');
+      response.writeHead(200).write('half');
+    });
+    const response = await relay({});
+    expect([response.status, (await problemOf(response)).code]).toEqual([502, 'upstream_protocol']);
+    await upstream.allClosed();
+  });
+
   test('of a refusal is a problem document', async () => {
     const { relay } = await relaying(echo, 'deny');
     const response = await relay({});
@@ -383,6 +395,8 @@ function openRelay({ url, apiKey, upstream }: Awaited<ReturnType<typeof relaying
   return { request, answered: once(request, 'response') as Promise<[IncomingMessage]> };
 }
 
+const pause = () => new Promise((resolve) => void setImmediate(resolve));
+
 describe('streams', () => {
   test('pass each part in both directions before the next one is sent', async () => {
     const service = await relaying((request, response) => {
@@ -404,7 +418,6 @@ describe('streams', () => {
   /** Bytes that may be between both ends: buffers of six sockets and streams. */
   const inFlight = 48 * 1_048_576;
   const part = new Uint8Array(262_144);
-  const pause = () => new Promise((resolve) => void setImmediate(resolve));
 
   test('of 200 MiB to a slow client are never held whole', { timeout: 120_000 }, async () => {
     let sent = 0;
@@ -459,12 +472,12 @@ describe('streams', () => {
   });
 });
 
-describe('a client that leaves', () => {
-  /** An upstream that begins an answer and never ends it. */
-  const endless: RequestListener = (_request, response) => void response.writeHead(200).write('half');
-  const silent: RequestListener = () => {};
+/** An upstream that begins an answer and never ends it. */
+const endless: Listener = (_request, response) => void response.writeHead(200).write('half');
+const silent: Listener = () => {};
 
-  test.each<[string, string, RequestListener]>([
+describe('a client that leaves', () => {
+  test.each<[string, string, Listener]>([
     ['before the answer', '/v2/relay', silent],
     ['during the answer', '/v2/relay', endless],
     ['before the answer', '/v2/requests', silent],
@@ -472,7 +485,7 @@ describe('a client that leaves', () => {
   ])('%s cancels the request of %s at the upstream', async (_when, path, listener) => {
     const began = Promise.withResolvers<void>();
     const { url, apiKey, upstream, sidekey } = await relaying((request, response) => {
-      listener(request, response);
+      void listener(request, response);
       began.resolve();
     });
     const stop = new AbortController();

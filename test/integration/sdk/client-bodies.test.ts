@@ -4,6 +4,9 @@ import { once } from 'node:events';
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
+import { setImmediate } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { brotliCompressSync, gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { createClient, errors } from '../../../src/sdk/client/client.ts';
@@ -304,6 +307,20 @@ describe('an answer', () => {
     }
     void writer.close();
     expect((await reader.read()).done).toBe(true);
+  });
+
+  test('is kept until it is read, although nothing else refers to the response of the API', async () => {
+    const { client, upstream } = await withClient((_request, response) => response.end('a'));
+    const responses = await Promise.all(
+      Array.from({ length: 20 }, () => client.request('GET', upstream.url)),
+    );
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    for (let turn = 0; turn < 10; turn += 1) {
+      collect();
+      await setImmediate();
+    }
+    expect(await Promise.all(responses.map((response) => response.text()))).toEqual(Array(20).fill('a'));
   });
 
   test('that ends too early is an error', async () => {
