@@ -44,6 +44,11 @@ async function* parts() {
   yield bytes;
 }
 
+async function* failing() {
+  yield 'a';
+  throw new RangeError('no such file');
+}
+
 const textType = 'text/plain;charset=UTF-8';
 const allBytes = Buffer.from(bytes);
 
@@ -188,15 +193,10 @@ describe('the body of a request', () => {
 
   test('that cannot be read fails with its own error', async () => {
     const { client, fetch, upstream } = await withClient(echo);
-    const failing = async function* () {
-      yield 'a';
-      throw new RangeError('no such file');
-    };
-    const wrong = () => Readable.from([7]);
     for (const [body, problem] of [
       [failing, 'no such file'],
       [() => ReadableStream.from(failing()), 'no such file'],
-      [wrong, 'other than bytes and text'],
+      [() => Readable.from([7]), 'other than bytes and text'],
     ] as const) {
       await expect(client.request('PUT', upstream.url, { body: body() })).rejects.toThrow(problem);
       const init = { method: 'PUT', body: body() as ReadableStream };
