@@ -59,7 +59,7 @@ export function requestWith(
   if (grant !== undefined && !isName(grant))
     throw inputInvalid('The name of the grant is not valid.', remedy('grant.list'));
   if (user !== undefined && !isUserName(user))
-    throw inputInvalid('--user is not the name of a user.', remedy('grant.list'));
+    throw inputInvalid('The name of the user is not valid.', remedy('grant.list'));
   if (reason !== undefined && (reason.trim() === '' || /\p{Cc}/u.test(reason))) {
     throw inputInvalid('The reason is empty, or has control characters.', "--reason 'ticket 7'");
   }
@@ -104,7 +104,7 @@ export function readUrl(text: string): string {
 
 function readMethod(text: string): string {
   if (/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$/.test(text) && text.toUpperCase() !== 'CONNECT') return text;
-  throw inputInvalid('--request is not a method.', '--request PATCH');
+  throw inputInvalid('The method is not valid.', '--request PATCH');
 }
 
 /** Returns the source of a body in memory. */
@@ -130,7 +130,7 @@ export function parseHeader(text: string, example: string): readonly [name: stri
   while (from < to && isBlank(to - 1)) to -= 1;
   const value = text.slice(from, to);
   if (isFieldName(name) && !/\p{Cc}/u.test(value)) return [name, value];
-  throw inputInvalid('A --header is not valid.', `--header '${example}'`);
+  throw inputInvalid('A header is not valid.', `--header '${example}'`);
 }
 
 /** @throws SidekeyError `input_invalid`, without the value, which may be secret */
@@ -138,7 +138,7 @@ function assertField([name, value]: Hop['fields'][number]): void {
   const instead = ofOurs[name.toLowerCase()];
   if (instead !== undefined) throw inputInvalid(`${name} cannot be set with --header.`, instead);
   if (!isFieldName(name) || !/^[\t\x20-\x7e\x80-\xff]*$/.test(value))
-    throw inputInvalid('A --header is not valid.', 'send a name, and a value without control characters');
+    throw inputInvalid('A header is not valid.', 'send a name, and a value without control characters');
 }
 
 /** Fields that Sidekey writes: authentication, address and framing. */

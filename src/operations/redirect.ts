@@ -21,7 +21,7 @@ export function nextHop(hop: Hop, status: number, location: string | undefined):
   if (body?.repeatable === false) {
     throw inputInvalid(
       'The redirect needs the body a second time, and the body cannot be read again.',
-      'give it as a file: --data-file FILE',
+      'send the request to the new address, or give the body as a file',
     );
   }
   const isElsewhere = new URL(url).origin !== new URL(hop.url).origin;

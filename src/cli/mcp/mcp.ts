@@ -6,7 +6,7 @@ import type { Context } from '../context.ts';
 import { openEndpoint } from '../fetch/send.ts';
 import { packageVersion } from '../../lib/package-files.ts';
 import { asTyped } from '../../lib/command-name.ts';
-import { type ToolParts, tools } from './tools.ts';
+import { hintOf, type ToolParts, tools } from './tools.ts';
 
 /**
  * Model Context Protocol on standard input and output (modelcontextprotocol.io, revisions 2024-11-05 to
@@ -136,7 +136,7 @@ async function result(call: () => Promise<string>): Promise<object> {
     if (!(error instanceof SidekeyError)) throw error;
     const { code, message, hint } = error;
     const wayOut = asTyped(asMembers(hintText([hint].flat().map(asTool))));
-    const text = `${asMembers(message)} (${code})\nWhat would allow it: ${wayOut}`;
+    const text = `${asMembers(message)} (${code})\n${hintOf(wayOut)}`;
     return { content: [{ type: 'text', text }], isError: true };
   }
 }

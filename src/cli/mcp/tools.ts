@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { readBounded } from '../../lib/body.ts';
 import { inputInvalid } from '../../lib/errors.ts';
 import { jsonObject } from '../../grants/oauth/http.ts';
+import { howToPropose } from '../../proxy/policy/decide.ts';
 import { parseAbsoluteTarget } from '../../proxy/policy/authority.ts';
 import { textBody } from '../../operations/outgoing-request.ts';
 import { ask, chunksOf } from '../../operations/proxied-request.ts';
@@ -108,7 +109,7 @@ export const tools: readonly Tool[] = [
   toolOf({
     name: 'request',
     description:
-      'Sends one HTTP request. Sidekey adds the credential, and may ask a person first. Answers the status, the type and the body.',
+      'Sends one HTTP request. Sidekey adds the credential, and may ask a person first. Answers the status, the type and the body. Follows no redirect.',
     input: z.strictObject({
       method: text('Default: GET, or POST with a body.').optional(),
       url: text('An https:// URL.'),
@@ -144,8 +145,13 @@ async function explain({ url }: { readonly url: string }, parts: ToolParts): Pro
 }
 
 async function send(parts: ToolParts, ...request: RequestParts): Promise<string> {
-  const { status, type, body } = await answerOf(parts, ...request);
-  return `HTTP ${status}${type === '' ? '' : `, ${type}`}\n\n${body}`;
+  const { head, body } = await answerOf(parts, ...request);
+  return `${head}\n\n${body}`;
+}
+
+/** Returns a hint for a model. */
+export function hintOf(text: string): string {
+  return `What would allow it: ${text.replace(howToPropose, 'the tool propose asks a person for it')}`;
 }
 
 type RequestParts = readonly [
@@ -164,7 +170,7 @@ type RequestParts = readonly [
 async function answerOf(
   { endpoint, stdin, signal }: ToolParts,
   ...[method, url, headers = {}, body, { grant, user, reason: why } = {}]: RequestParts
-): Promise<{ readonly status: number; readonly type: string; readonly body: string }> {
+): Promise<{ readonly head: string; readonly body: string }> {
   const words = grant === undefined ? ([url, undefined] as const) : ([grant, url] as const);
   const header = Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
   const request = method ?? (body === undefined ? 'GET' : 'POST');
@@ -180,17 +186,13 @@ async function answerOf(
   );
   const hop = body === undefined ? question.hop : { ...question.hop, body: textBody(body) };
   const { answer } = await ask(endpoint, { ...question, hop }, false, signal);
-  const type = answer.response.headers['content-type'] ?? '';
+  const { 'content-type': type, location, 'sidekey-hint': hint } = answer.response.headers;
+  const facts = [`HTTP ${answer.status}`, type, location && `to ${location}`].filter(Boolean).join(', ');
+  const head = hint === undefined ? facts : `${facts}\n${hintOf(String(hint))}`;
   const bytes = await readBounded(chunksOf(answer.response, signal), maxAnswerBytes);
   if (bytes === null)
-    return {
-      status: answer.status,
-      type,
-      body: `(The body has more than ${maxAnswerBytes} bytes. Use sidekey fetch -o FILE.)`,
-    };
-  if (!isUtf8(bytes))
-    return { status: answer.status, type, body: `(The body is ${bytes.length} bytes, not text.)` };
-  return { status: answer.status, type, body: bytes.toString() };
+    return { head, body: `(The body has more than ${maxAnswerBytes} bytes. Use sidekey fetch -o FILE.)` };
+  return { head, body: isUtf8(bytes) ? bytes.toString() : `(The body is ${bytes.length} bytes, not text.)` };
 }
 
 function recordOf(value: unknown): Readonly<Record<string, unknown>> {

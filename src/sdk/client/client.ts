@@ -1,6 +1,6 @@
 import type { CallOptions } from './call.ts';
 import { connectIn, type Connected, type ConnectOptions, type OpenBrowser } from './connect.ts';
-import { errorOf } from './errors.ts';
+import { errorOf, unexpectedAnswer } from './errors.ts';
 import { type Operations, operations } from './operations.ts';
 import { fetchWith, type GrantOptions, relay, type RequestOptions } from './relay.ts';
 import { createTransport, type Send } from './transport.ts';
@@ -64,9 +64,12 @@ export function createClient(options: ClientOptions = {}): Client {
       'set SIDEKEY_API_KEY to the output of: sidekey api-key create NAME --role operator; or run: sidekey login URL';
     throw invalid('The client has no API key.', hint);
   }
-  if (!URL.canParse(baseUrl) || !/^https?:/i.test(baseUrl)) {
+  // The error of `fetch` would contain the key.
+  if (!/^[!-~]+$/.test(apiKey))
+    throw invalid('The API key contains a space, a line break or another character.', 'copy the key alone');
+  if (!/^https?:\/\/[^@?#]*$/i.test(baseUrl) || !URL.canParse(baseUrl)) {
     const hint = 'write the address of admin.url in full, such as http://127.0.0.1:8378';
-    throw invalid('The base URL is not an http or https URL.', hint);
+    throw invalid('The base URL is not an http or https URL, or has a user name or a query.', hint);
   }
   const url = new URL(baseUrl);
   if (url.protocol !== 'https:' && !isThisMachine(url.hostname) && options.allowPlainHttp !== true) {
@@ -141,8 +144,7 @@ function methodOf(id: keyof Operations, send: Send) {
     return async function* list(input: Input = {}, options?: CallOptions) {
       let cursor: string | null | undefined;
       do {
-        const response = await send(requestOf({ ...input, cursor }), options);
-        const page = (await response.json()) as {
+        const page = (await jsonOf(await send(requestOf({ ...input, cursor }), options))) as {
           readonly data: readonly unknown[];
           readonly next_cursor: string | null;
         };
@@ -158,8 +160,20 @@ function methodOf(id: keyof Operations, send: Send) {
   }
   return async (input: Input = {}, options?: CallOptions) => {
     const response = await send(requestOf(input), options);
-    return response.status === 204 ? undefined : response.json();
+    return response.status === 204 ? undefined : jsonOf(response);
   };
+}
+
+/** @throws SidekeyError for a page of another server, or a response that breaks off */
+async function jsonOf(response: Response): Promise<unknown> {
+  try {
+    return await response.json();
+  } catch (cause) {
+    if (cause instanceof SyntaxError) throw unexpectedAnswer(response, { cause });
+    // The reason of the caller's signal is no TypeError.
+    if (!(cause instanceof TypeError)) throw cause;
+    throw errorOf(`The response of ${response.url} broke off.`, { code: 'unreachable' }, { cause });
+  }
 }
 
 /** Yields the data of server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html). */

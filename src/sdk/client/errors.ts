@@ -60,3 +60,12 @@ export const errors = classes as unknown as {
 export function errorOf(...[message, failure, options]: Parts): SidekeyError {
   return new (classes[nameOf(failure.code)] ?? SidekeyError)(message, failure, options);
 }
+
+export function unexpectedAnswer({ status, url }: Response, options?: ErrorOptions): SidekeyError {
+  const hint = 'see that the base URL is that of Sidekey: admin.url';
+  return errorOf(
+    `The response of ${url} is not from Sidekey.`,
+    { code: 'unexpected_answer', status, hint },
+    options,
+  );
+}

@@ -1,4 +1,4 @@
-import { errorOf, SidekeyError } from './errors.ts';
+import { SidekeyError, unexpectedAnswer } from './errors.ts';
 import type { ApiRequest, Send } from './transport.ts';
 
 /** Requests that Sidekey sends with the credential of a grant: `POST /v2/relay`. */
@@ -37,7 +37,8 @@ export async function relay(send: Send, outgoing: Outgoing): Promise<Response> {
   for (const name of ofTheConnection) fields.delete(name);
   // Every runtime decodes these.
   if (!fields.has('accept-encoding')) fields.set('accept-encoding', 'gzip, deflate');
-  const { body, type = {} } = encoded(given);
+  const broken = new AbortController();
+  const { body, type = {} } = encoded(given, broken);
   const head = { ...asked, headers: [...fields], follow: redirect === 'follow' };
   const response = await send(
     {
@@ -47,7 +48,7 @@ export async function relay(send: Send, outgoing: Outgoing): Promise<Response> {
       body,
       isRepeatable: body === undefined && (asked.method === 'GET' || asked.method === 'HEAD'),
     },
-    { signal, timeoutMs },
+    { signal: AbortSignal.any([broken.signal, ...(signal ? [signal] : [])]), timeoutMs },
   );
   return upstreamResponse(response, asked.url);
 }
@@ -92,15 +93,20 @@ function refusal({ status, code, message, hint, retryAfter }: SidekeyError): Res
 /**
  * Returns what `fetch` sends, and the type if `fetch` does not know it.
  *
+ * @param broken is aborted with the error of a body that cannot be read
  * @throws TypeError for a value that has no encoding
  */
-function encoded(given: RequestOptions['body']): Pick<ApiRequest, 'body'> & { readonly type?: object } {
+function encoded(
+  given: RequestOptions['body'],
+  broken: AbortController,
+): Pick<ApiRequest, 'body'> & { readonly type?: object } {
   if (given === undefined || given === null) return { body: undefined };
   if (typeof given === 'string') return { body: given };
   if (ArrayBuffer.isView(given)) return { body: given as Uint8Array };
+  // So is a ReadableStream, except in old browsers.
+  if (Symbol.asyncIterator in Object(given)) return { body: streamOf(given as AsyncIterable<Chunk>, broken) };
   const kinds = [ArrayBuffer, Blob, FormData, ReadableStream, URLSearchParams];
   if (kinds.some((kind) => given instanceof kind)) return { body: given as Blob };
-  if (Symbol.asyncIterator in Object(given)) return { body: streamOf(given as AsyncIterable<Chunk>) };
   return { body: JSON.stringify(given, plain), type: { 'content-type': 'application/json' } };
 }
 
@@ -117,14 +123,21 @@ function plain(_name: string, value: unknown): unknown {
   throw new TypeError(`A body cannot contain a ${name}: give a plain object, or encode it first.`);
 }
 
-function streamOf(chunks: AsyncIterable<Chunk>): ReadableStream<Uint8Array> {
+function streamOf(chunks: AsyncIterable<Chunk>, broken: AbortController): ReadableStream<Uint8Array> {
   const iterator = chunks[Symbol.asyncIterator]();
   const encoder = new TextEncoder();
   return new ReadableStream({
     async pull(controller) {
-      const { done, value } = await iterator.next();
-      if (done === true) controller.close();
-      else controller.enqueue(typeof value === 'string' ? encoder.encode(value) : value);
+      try {
+        const { done, value } = await iterator.next();
+        const bytes: Uint8Array = typeof value === 'string' ? encoder.encode(value) : value;
+        if (done === true) controller.close();
+        else if (ArrayBuffer.isView(bytes)) controller.enqueue(bytes);
+        else throw new TypeError('A stream of a body contains something other than bytes and text.');
+      } catch (error) {
+        broken.abort(error);
+        throw error;
+      }
     },
     cancel: async (reason) => void (await iterator.return?.(reason)),
   });
@@ -137,11 +150,7 @@ function ascii(json: string): string {
 
 async function upstreamResponse(response: Response, asked: string): Promise<Response> {
   const answer = response.headers.get('sidekey-answer');
-  if (answer === null)
-    throw errorOf('The response has no Sidekey-Answer.', {
-      code: 'unexpected_answer',
-      status: response.status,
-    });
+  if (answer === null) throw unexpectedAnswer(response);
   const { status, headers, url = asked } = JSON.parse(answer) as Answer;
   // `fetch` has decoded the body, so its encoding and its length are no longer true.
   const isDecoded = headers.some(([name]) => name.toLowerCase() === 'content-encoding');

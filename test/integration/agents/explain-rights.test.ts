@@ -357,7 +357,7 @@ describe('explain', () => {
   });
 
   test.each([
-    [['--header', 'nonsense'], 'A --header is not valid.'],
+    [['--header', 'nonsense'], 'A header is not valid.'],
     [['--header', 'Proxy-Authorization: Basic c2VjcmV0'], 'Name the caller with --agent or --lease'],
     [['--client', 'nowhere'], '--client is not an IP address.'],
     [['--agent', 'a+b'], 'A selector in --agent is not valid.'],

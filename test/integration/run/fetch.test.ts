@@ -151,7 +151,7 @@ describe('a request', () => {
     expect(await at.run(['fetch', upstream.url, '--user', 'alice+x@acme.test'])).toMatchObject({ exit: 0 });
     expect(await at.run(['fetch', upstream.url, '--user', 'alice+grant=night'])).toMatchObject({
       exit: 2,
-      stderr: expect.stringContaining('--user is not the name of a user.'),
+      stderr: expect.stringContaining('The name of the user is not valid.'),
     });
     expect(seen).toEqual(['Bearer night', 'Bearer alice']);
   });
@@ -436,9 +436,9 @@ test.each([
   [['fetch', 'https://user:pass@a.test/'], 'contains a user name'],
   [['fetch', 'ftp://a.test/'], 'The URL is not valid'],
   [['fetch', 'a b', 'https://a.test/'], 'The name of the grant is not valid'],
-  [['fetch', 'a.test', '-H', 'no header secret-1'], 'A --header is not valid'],
+  [['fetch', 'a.test', '-H', 'no header secret-1'], 'A header is not valid'],
   [['fetch', 'a.test', '-H', 'Proxy-Authorization: Basic secret-1'], 'cannot be set with --header'],
-  [['fetch', 'a.test', '-X', 'CONNECT'], '--request is not a method'],
+  [['fetch', 'a.test', '-X', 'CONNECT'], 'The method is not valid'],
   [['fetch', 'a.test', '-d', '@none'], 'none cannot be read (ENOENT)'],
   [['fetch', 'a.test', '-d', 'x', '--data-file', 'y'], 'both given'],
   [['fetch', 'a.test', '--max-time', '0'], '--max-time is not a number of seconds'],

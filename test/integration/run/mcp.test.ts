@@ -125,10 +125,31 @@ describe('the MCP tools', () => {
       call(3, 'request', { ...given, method: 'CONNECT' }),
       call(4, 'proposal', { id: '../index.json' }),
     );
-    expect(text(1)).toMatch(/\(domain_not_allowed\)\nWhat would allow it: .*sidekey domain/);
+    expect(text(1)).toMatch(
+      /\(domain_not_allowed\)\nWhat would allow it: .*sidekey domain.*; the tool propose /,
+    );
     expect(text(2)).toContain('reason is missing');
     for (const id of [1, 2, 3, 4]) expect(answers.get(id)?.result).toMatchObject({ isError: true });
     expect(place.seen).toEqual([]);
+  });
+
+  test('report where a redirect leads, and what a missing scope needs, in words of the tools', async () => {
+    const challenge = 'Bearer error="insufficient_scope", scope="write:tickets"';
+    const place = await runHome(({ url }, response) => {
+      if (url === '/moved') response.writeHead(302, { location: 'https://other.example.com/' });
+      else response.writeHead(403, { 'www-authenticate': challenge, 'content-type': 'text/plain' });
+      response.end();
+    });
+    const { text } = await speak(
+      place,
+      call(1, 'request', { url: `${place.upstream.url}/moved`, reason: 'x' }),
+      call(2, 'request', { url: `${place.upstream.url}/items`, reason: 'x' }),
+      call(3, 'request', { url: 'https://other.example.com/', grant: 'nope', reason: 'x' }),
+    );
+    expect(text(1)).toBe('HTTP 302, to https://other.example.com/\n\n');
+    expect(text(2)).toMatch(/^HTTP 403, text\/plain\nWhat would allow it: sidekey .*write:tickets/);
+    expect(text(2)).toContain('; the tool propose asks a person for it\n');
+    expect(text(3)).not.toContain('sidekey.internal');
   });
 
   test('refuse other arguments than those of their schema, by name', async () => {
@@ -166,8 +187,8 @@ describe('the MCP tools', () => {
       call(6, 'request', { ...given, url: `${place.upstream.url}/items`, user: 'nobody' }),
     );
     expect(text(6)).toMatch(/\(grant_missing\)/);
-    expect(text(1)).toContain('user is not the name of a user. (input_invalid)');
-    expect(text(2)).toContain('method is not a method. (input_invalid)\nWhat would allow it: method PATCH');
+    expect(text(1)).toContain('The name of the user is not valid. (input_invalid)');
+    expect(text(2)).toContain('The method is not valid. (input_invalid)\nWhat would allow it: method PATCH');
     expect(text(3)).toContain('Host cannot be set with headers.');
     expect(text(4)).toContain('What would allow it: the tool list');
     for (const id of [1, 2, 3, 4, 5]) expect(text(id)).not.toMatch(/(?:^|\s)-{1,2}[a-zA-Z]/);

@@ -44,6 +44,11 @@ async function* parts() {
   yield bytes;
 }
 
+async function* failing() {
+  yield 'a';
+  throw new RangeError('no such file');
+}
+
 const textType = 'text/plain;charset=UTF-8';
 const allBytes = Buffer.from(bytes);
 
@@ -184,6 +189,19 @@ describe('the body of a request', () => {
       await expect(fetch(upstream.url, { method: 'POST', body: body as never })).rejects.toThrow(TypeError);
     }
     expect(upstream.connections()).toBe(0);
+  });
+
+  test('that cannot be read fails with its own error', async () => {
+    const { client, fetch, upstream } = await withClient(echo);
+    for (const [body, problem] of [
+      [failing, 'no such file'],
+      [() => ReadableStream.from(failing()), 'no such file'],
+      [() => Readable.from([7]), 'other than bytes and text'],
+    ] as const) {
+      await expect(client.request('PUT', upstream.url, { body: body() })).rejects.toThrow(problem);
+      const init = { method: 'PUT', body: body() as ReadableStream };
+      await expect(fetch(upstream.url, init)).rejects.toThrow(problem);
+    }
   });
 
   test('of 64 MiB is read from its stream no faster than the upstream takes it', async () => {

@@ -190,6 +190,29 @@ describe.each(interpreters)('the Python clients with $name', (python) => {
     expect(agents.filter((agent) => !agent?.startsWith('python-requests/'))).toEqual([]);
   });
 
+  test.skipIf(isWithout)('carry no credential to another host that a redirect leads to', async () => {
+    const keys: (string | undefined)[] = [];
+    const other = await startUpstream(({ headers }, response) => {
+      keys.push(headers.authorization);
+      response.end('elsewhere');
+    });
+    const upstream = await startUpstream((_request, response) => {
+      response.writeHead(302, { location: `${other.url}/` }).end();
+    });
+    const service = await startService({
+      domains: { [upstream.authority]: { grant: 'desk' } },
+      config: { proxy: { listen: '127.0.0.1:0', unmatched: 'tunnel' } },
+    });
+    await service.sidekey.grant([upstream.authority], { name: 'desk' });
+    const args = ['test/integration/sdk/programs/redirects.py'];
+    const [told] = await linesOf(await startPython(service, args, { UPSTREAM: `${upstream.url}/` }, python));
+    const refused = [403, 'grant_missing'];
+    const answered = [200, 'elsewhere'];
+    expect(told).toEqual([refused, refused, refused, answered, answered, answered]);
+    // The hosts differ in their port: httpx and requests drop what the caller wrote.
+    expect(keys).toEqual([undefined, undefined, undefined]);
+  });
+
   const isWithoutModels = packagesMissing(python, 'openai', 'anthropic', 'google.auth');
   test.skipIf(isWithoutModels)('serve the SDKs of OpenAI, Anthropic and Google', async () => {
     const { service, received, run } = await startEcho();

@@ -29,6 +29,7 @@ async function startAnswers() {
   async function respond(request: IncomingMessage, response: ServerResponse) {
     await buffer(request);
     if (request.url === '/v2/me') return;
+    if (request.url === '/v2/status') return void response.end('<h1>Welcome</h1>');
     if (request.url?.startsWith('/v2/audit/')) {
       response.writeHead(200, { 'content-type': 'text/event-stream' }).write(': \n\n');
       // Longer than the timeout of the client.
@@ -70,7 +71,9 @@ describe.each(interpreters)('the Python clients with $name', (python) => {
       iterable: ['RateLimitedError', 'rate_limited', 429],
       timeout: ['TimeoutError', 'timeout', 0],
       foreign: ['UnexpectedAnswerError', 'unexpected_answer', 502],
+      page: ['UnexpectedAnswerError', 'unexpected_answer', 200],
       cut: ['UnreachableError', 'unreachable', 0],
+      sentence: `The response of ${service.url} broke off.`,
     };
     const each = [classes, ofBodies, '1'];
     const late = [['late'], ['TimeoutError', 'timeout', 0]];

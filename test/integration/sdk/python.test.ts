@@ -121,23 +121,25 @@ except sidekey.SidekeyError as error:
     expect(await started.complaints).toContain(`${at.url}/connect/cs_`);
   });
 
-  test('are refused without a key, and to another machine without TLS', async () => {
+  test('are refused without a valid key or address, and to another machine without TLS', async () => {
     const service = await startService();
     const program = `
 import json, sidekey
 seen = []
-for arguments in ({}, {"base_url": "http://10.0.0.1"}, {"base_url": "http://sidekey.example.com"}):
+hosts = ("http://10.0.0.1", "http://sidekey.example.com", "http://a:secret@127.0.0.1", "http://127.0.0.1?secret")
+keys = ({"api_key": "secret\\n"}, {"api_key": "secret’"})
+for arguments in ({}, *({"base_url": host} for host in hosts), *keys):
     for client in (sidekey.Sidekey, sidekey.AsyncSidekey):
         try:
             client(**arguments)
         except sidekey.SidekeyError as error:
-            seen.append(error.code)
+            seen.append(error.code if "secret" not in str(error) else str(error))
 sidekey.Sidekey("http://10.0.0.1", "sk_1", allow_plain_http=True)
 print(json.dumps(seen))`;
     const [seen] = await linesOf(await startPython(service, ['-c', program], { SIDEKEY_API_KEY: '' }));
-    expect(seen).toHaveLength(6);
+    expect(seen).toHaveLength(14);
     const [others] = await linesOf(await startPython(service, ['-c', program]));
-    expect(others).toEqual(Array.from({ length: 4 }, () => 'input_invalid'));
+    expect(others).toEqual(Array.from({ length: 12 }, () => 'input_invalid'));
   });
 
   test('use the login of "sidekey login" only at the address of that login', async () => {

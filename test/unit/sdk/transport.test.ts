@@ -57,6 +57,15 @@ describe('a request', () => {
     expect(reading.sent()).toHaveLength(2);
   });
 
+  it('fails with a code if its answer is not from Sidekey, or breaks off', async () => {
+    const body = new ReadableStream({ pull: (controller) => controller.error(new TypeError('terminated')) });
+    const answers = [new Response('<html>'), new Response('<html>'), new Response(body)] as const;
+    const { client } = answering(...answers);
+    await expect(client.getMe()).rejects.toMatchObject({ code: 'unexpected_answer', status: 200 });
+    await expect(client.listAgents().next()).rejects.toMatchObject({ code: 'unexpected_answer' });
+    await expect(client.getMe()).rejects.toMatchObject({ code: 'unreachable' });
+  });
+
   it('is not repeated if the repetition could perform the operation twice', async () => {
     for (const answer of [lost, problem(503, now)]) {
       const { client, sent } = answering(answer);
@@ -168,14 +177,21 @@ describe('a failure', () => {
 });
 
 describe('a client', () => {
-  it('is refused without a key, and for another machine without TLS', () => {
+  it('is refused without a valid key or address, and for another machine without TLS', () => {
     expect(() => createClient({ apiKey: '' })).toThrow('no API key');
     for (const baseUrl of ['http://sidekey.example.com', 'http://10.0.0.1', 'http://127.0.0.1.example.com']) {
       expect(() => createClient({ apiKey: 'k', baseUrl })).toThrow('in the clear');
       expect(() => createClient({ apiKey: 'k', baseUrl, allowPlainHttp: true })).not.toThrow();
     }
-    for (const baseUrl of ['127.0.0.1:8378', 'localhost:8378', 'ftp://127.0.0.1'])
-      expect(() => createClient({ apiKey: 'k', baseUrl })).toThrow('not an http or https URL');
+    const withSecret = [
+      'http://alice:secret@127.0.0.1',
+      'http://127.0.0.1/?secret',
+      'http://127.0.0.1/#secret',
+    ];
+    for (const baseUrl of ['127.0.0.1:8378', 'localhost:8378', 'ftp://127.0.0.1', 'http://', ...withSecret])
+      expect(() => createClient({ apiKey: 'k', baseUrl })).toThrow(/^(?!.*secret).*not an http or https URL/);
+    for (const apiKey of ['secret\n', 'secret one', 'secret’'])
+      expect(() => createClient({ apiKey })).toThrow(/^(?!.*secret)The API key contains a space/);
     for (const baseUrl of ['https://sidekey.example.com', 'http://localhost:8378', 'http://[::1]:8378'])
       expect(() => createClient({ apiKey: 'k', baseUrl })).not.toThrow();
   });

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Iterator, Mappin
 import httpx
 
 from .operations import UNSET, AsyncOperations, DeviceSession, Operations
-from .relay import AsyncRelayTransport, Place, RelayTransport, RequestOptions, split
+from .relay import AsyncRelayTransport, Place, RelayTransport, RequestOptions, absolute, split
 from .transport import (
     API_METHODS,
     SidekeyError,
     connection_of,
+    content_of,
     failure_of,
     no_answer,
     request_of,
@@ -199,7 +200,7 @@ class Sidekey(Operations):
 
     def _call(self, operation: str, given: dict[str, Any]) -> Any:
         response = self._sent(self._http, request_of(self._http, operation, given), API_METHODS)
-        return response.json() if response.content else None
+        return content_of(response)
 
     def _pages(self, operation: str, given: dict[str, Any]) -> Iterator[Any]:
         cursor = UNSET
@@ -221,7 +222,7 @@ class Sidekey(Operations):
         place, http = split(options)
         # A client for each request keeps the cookies of users apart. It reads no password from a netrc file.
         client = httpx.Client(transport=self.transport(**place), timeout=self._http.timeout, trust_env=False)
-        request = client.build_request(method, url, **http)
+        request = client.build_request(method, absolute(url), **http)
         return self._sent(client, request, ("GET", "HEAD"), stream=stream)
 
     def _sent(
@@ -329,7 +330,7 @@ class AsyncSidekey(AsyncOperations):
 
     async def _call(self, operation: str, given: dict[str, Any]) -> Any:
         response = await self._sent(self._http, request_of(self._http, operation, given), API_METHODS)
-        return response.json() if response.content else None
+        return content_of(response)
 
     async def _pages(self, operation: str, given: dict[str, Any]) -> AsyncIterator[Any]:
         cursor = UNSET
@@ -355,7 +356,7 @@ class AsyncSidekey(AsyncOperations):
         place, http = split(options)
         # A client for each request keeps the cookies of users apart. It reads no password from a netrc file.
         client = httpx.AsyncClient(transport=self.transport(**place), timeout=self._http.timeout, trust_env=False)
-        request = client.build_request(method, url, **http)
+        request = client.build_request(method, absolute(url), **http)
         return await self._sent(client, request, ("GET", "HEAD"), stream=stream)
 
     async def _sent(

@@ -48,6 +48,11 @@ def split(options: Mapping[str, Any]) -> tuple[Place, dict[str, Any]]:
     return place, http
 
 
+def absolute(url: str) -> str:
+    """Returns a URL with a scheme: https is the default, as everywhere in Sidekey."""
+    return url if "://" in str(url) else f"https://{url}"
+
+
 class _Relay:
     """The parts of both transports."""
 

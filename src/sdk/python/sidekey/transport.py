@@ -76,6 +76,16 @@ def request_of(http: httpx.Client | httpx.AsyncClient, operation: str, given: di
     return http.build_request(method, path, params=params, json=body, headers=headers)
 
 
+def content_of(response: httpx.Response) -> Any:
+    """Returns the content of an answer of the API; None: it has none."""
+    try:
+        return response.json() if response.content else None
+    except ValueError as error:
+        sentence = f"The response of {response.url} is not from Sidekey."
+        hint = "see that the base URL is that of Sidekey: admin.url"
+        raise SidekeyError(sentence, code="unexpected_answer", status=response.status_code, hint=hint) from error
+
+
 def failure_of(response: httpx.Response) -> SidekeyError:
     """Returns the failure of an answer whose body was read."""
     try:
@@ -102,6 +112,8 @@ def no_answer(url: httpx.URL, cause: Exception) -> SidekeyError:
     if "CERTIFICATE_VERIFY_FAILED" in str(cause):
         hint = "set SSL_CERT_FILE to the file of its CA, or correct SIDEKEY_API_URL"
         return SidekeyError(f"The certificate of {url} is not trusted.", code="unreachable", hint=hint)
+    if not isinstance(cause, httpx.ConnectError):
+        return SidekeyError(f"The response of {url} broke off.", code="unreachable")
     hint = "is it running, with admin.listen? sidekey status"
     return SidekeyError(f"{url} does not answer.", code="unreachable", hint=hint)
 
@@ -139,10 +151,15 @@ def connection_of(
     if not key:
         hint = "set SIDEKEY_API_KEY to the output of: sidekey api-key create NAME --role operator; or run: sidekey login URL"
         raise SidekeyError("The client has no API key.", code="input_invalid", hint=hint)
+    if not re.fullmatch("[!-~]+", key):
+        # The error of httpx would contain the key.
+        sentence = "The API key contains a space, a line break or another character."
+        raise SidekeyError(sentence, code="input_invalid", hint="copy the key alone")
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname or re.search("[@?#]", url):
         hint = "write the address of admin.url in full, such as http://127.0.0.1:8378"
-        raise SidekeyError("The base URL is not an http or https URL.", code="input_invalid", hint=hint)
+        sentence = "The base URL is not an http or https URL, or has a user name or a query."
+        raise SidekeyError(sentence, code="input_invalid", hint=hint)
     if parts.scheme != "https" and not _is_this_machine(parts.hostname or "") and not allow_plain_http:
         hint = "use https, or set allow_plain_http in a network that you trust"
         raise SidekeyError("The key would go to another machine in the clear.", code="input_invalid", hint=hint)

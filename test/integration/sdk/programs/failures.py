@@ -21,6 +21,13 @@ async def failure(call):
         return [type(error).__name__, error.code, error.status]
 
 
+async def sentence(call):
+    try:
+        await settled(call())
+    except SidekeyError as error:
+        return str(error)
+
+
 async def every_code(sidekey, codes):
     url = "https://upstream.test/code/"
     return [await failure(lambda: sidekey.request("POST", url + code)) for code in codes]
@@ -39,13 +46,15 @@ async def bodies(sidekey, asynchronous):
         "iterable": await failure(lambda: sidekey.request("POST", url + "iterable", content=chunks_later() if asynchronous else chunks())),
         "timeout": await failure(lambda: sidekey.request("GET", "https://upstream.test/never", timeout=0.2)),
         "foreign": await failure(lambda: sidekey.request("POST", "https://upstream.test/foreign")),
+        "page": await failure(sidekey.get_status),
         "cut": await failure(lambda: sidekey.request("POST", "https://upstream.test/cut")),
+        "sentence": await sentence(lambda: sidekey.request("POST", "https://upstream.test/cut")),
     }
 
 
 async def private(sidekey):
     first = await settled(sidekey.request("GET", "https://upstream.test/cookie"))
-    await settled(sidekey.request("GET", "https://upstream.test/cookie"))
+    await settled(sidekey.request("GET", "upstream.test/cookie"))
     return first.cookies["session"]
 
 
