@@ -178,11 +178,13 @@ describe('the head of a request', () => {
       ['Sidekey-Answer', '{}'],
       ['Authorization', 'Bearer of-the-caller'],
       ['Cookie', 'a=1'],
+      ['Constructor', 'b'],
     ];
     const { fields } = (await (await relay({ headers })).json()) as Seen;
     expect(fields).toMatchObject({
       'x-bytes': 'caf\u00e9\u0080',
       cookie: 'a=1',
+      constructor: 'b',
       authorization: `Bearer ${bearerToken}`,
     });
     const names = ['keep-alive', 'te', 'proxy-connection', 'sidekey-answer', 'sidekey-relay', 'x-api-key'];
