@@ -101,7 +101,7 @@ export function One({ id, me, back, content: Content, changes: Changes }: OnePro
               </>
             )}
             {me.scopes.includes('audit:read') && (
-              <Uses of={path`grant=${id}`} title="Who used it, when, for what" />
+              <Uses of={path`grant=${of.grant.id}`} title="Who used it, when, for what" />
             )}
           </>
         )}
