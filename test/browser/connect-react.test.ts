@@ -12,7 +12,7 @@ const root = join(import.meta.dirname, '../..');
 
 /** The button, the state of a hook beside it, and a button that removes both. */
 const program = `
-import { createElement as h, StrictMode, useState } from 'react';
+import { createElement as h, StrictMode, useEffect, useState } from 'react';
 import { createRoot } from 'react-dom/client';
 import { ConnectButton, useConnect } from '../../src/sdk/connect/react.ts';
 
@@ -24,6 +24,9 @@ async function sessionToken() {
 }
 function App() {
   const [calls, setCalls] = useState([]);
+  // React in development ends and repeats the effects of a component right after it has mounted.
+  const [word, setWord] = useState('mounting');
+  useEffect(() => setWord('now'), []);
   const add = (call) => setCalls([...calls, call]);
   const { open, state, error, result } = useConnect({
     sessionToken,
@@ -32,7 +35,7 @@ function App() {
     onError: ({ code }) => add(code),
     onExit: () => add('exit'),
   });
-  const text = ['now', state, error?.code ?? '-', result === null ? '-' : 'grant', ...calls].join(' ');
+  const text = [word, state, error?.code ?? '-', result === null ? '-' : 'grant', ...calls].join(' ');
   const button = h(ConnectButton, { sessionToken, baseUrl, className: 'wide', onExit: () => add('button exit') }, 'Connect');
   return [h('p', { key: 1 }, text), h('button', { key: 2, id: 'open', onClick: open }), h('i', { key: 3 }, button)];
 }
