@@ -86,7 +86,7 @@ describe.each(browsers)('the page Connect in %s%s', { timeout: 120_000 }, (name,
     const second = page.popup();
     await page.evaluate(click('Continue to Acme Helpdesk'));
     const popup = await second;
-    await popup.shows('asks to use your account');
+    await popup.shows('asks to use your account at Acme Helpdesk (acme).');
     // Only the popup may report the end of its session.
     const session = new URL(await popup.address()).pathname.split(/[/.]/)[2];
     const end = { type: 'sidekey.connect', status: 'connected', grant_id: crypto.randomUUID() };

@@ -4,6 +4,7 @@ import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { randomBytes } from 'node:crypto';
 import { stripTypeScriptTypes } from 'node:module';
 import { join } from 'node:path';
+import { defaultUser } from '../../domain/grant.ts';
 import { caughtFailure, SidekeyError } from '../../lib/errors.ts';
 import { markup, type Page, renderPage, scriptValue } from '../../lib/html.ts';
 import { packageRoot, packageText } from '../../lib/package-files.ts';
@@ -155,7 +156,8 @@ async function linkPage(context: Call, session: ConnectSession, parts: ServicePa
   });
   const asked = items.length === 0 ? [] : [markup`<p>It asks for:</p><ul>${items}</ul>`];
   const back = returnUrl === null ? [] : [markup` Then you return to <b>${new URL(returnUrl).host}</b>.`];
-  const body = markup`<p>${untrusted(by.replace(/^key /, ''))} asks to use your account at ${title} (${name}) as the user <b>${untrusted(user)}</b>.${back}</p>
+  const whose = user === defaultUser ? [] : [markup` as the user <b>${untrusted(user)}</b>`];
+  const body = markup`<p>${untrusted(by.replace(/^key /, ''))} asks to use your account at ${title} (${name})${whose}.${back}</p>
     ${asked}
     <form method="post">
       <input type="hidden" name="browser">${isSignIn ? [markup`<input type="hidden" name="signed_in">`] : []}
