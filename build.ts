@@ -45,12 +45,18 @@ const { version, license } = JSON.parse(await readFile('package.json', 'utf8'));
   });
 }
 // The package `@sidekey/connect`, for applications that bundle it.
-await describe(join(out, 'connect'), 'Opens a connect session of Sidekey in a popup', {
-  '.': { types: './connect.d.ts', default: './connect.js' },
-});
+await describe(
+  join(out, 'connect'),
+  'Opens a connect session of Sidekey in a popup',
+  {
+    '.': { types: './connect.d.ts', default: './connect.js' },
+    './react': { types: './react.d.ts', default: './react.js' },
+  },
+  { peerDependencies: { react: '>=18' }, peerDependenciesMeta: { react: { optional: true } } },
+);
 
 /** Writes the description and the license of a package. */
-async function describe(folder: string, description: string, exports: object): Promise<void> {
+async function describe(folder: string, description: string, exports: object, more = {}): Promise<void> {
   await copyFile('LICENSE', join(folder, 'LICENSE'));
   const described = {
     name: `@sidekey/${basename(folder)}`,
@@ -60,6 +66,7 @@ async function describe(folder: string, description: string, exports: object): P
     type: 'module',
     sideEffects: false,
     exports,
+    ...more,
     publishConfig: { access: 'public' },
   };
   await writeFile(join(folder, 'package.json'), `${JSON.stringify(described, null, 2)}\n`);

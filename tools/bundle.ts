@@ -65,8 +65,9 @@ export async function bundleProgram(out: string): Promise<void> {
     await inside.write({ file, format: 'cjs', comments: false, codeSplitting: false });
   }
   await copyFile('src/sidekey.js', join(out, 'sidekey.js'));
-  // The running proxy serves it at /connect.js.
-  await using script = await rolldown({ input: 'src/sdk/connect/connect.ts', platform: 'browser' });
+  // The running proxy serves the first at /connect.js.
+  const input = ['src/sdk/connect/connect.ts', 'src/sdk/connect/react.ts'];
+  await using script = await rolldown({ input, platform: 'browser', external: 'react' });
   await script.write({ dir: join(out, 'connect'), minify: true });
 }
 

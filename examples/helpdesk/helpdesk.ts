@@ -31,7 +31,7 @@ export interface HelpdeskOptions {
    */
   readonly accessTokenTtl?: number;
   readonly clientSecret?: string;
-  /** More redirect URIs for the client `sidekey`, besides `/callback` on any loopback port. */
+  /** More redirect URIs for the client `sidekey`, besides those of the command line and the dashboard. */
   readonly redirectUris?: readonly string[];
   /** More clients. */
   readonly clients?: readonly ClientMetadata[];

@@ -30,6 +30,7 @@ export function sidekeyClient(secret: string, redirectUris: readonly string[]): 
     response_types: ['code'],
     redirect_uris: [
       'http://127.0.0.1/callback',
+      'http://127.0.0.1/connect/callback',
       'http://[::1]/callback',
       'http://localhost/callback',
       ...redirectUris,

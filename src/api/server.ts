@@ -80,7 +80,8 @@ export async function createAdminServer(parts: AdminParts): Promise<AdminServer>
   const handler: Handler = (request, response) => {
     const late = parts.timers.after(bodyMs, () => void (request.complete || request.destroy()));
     request.once('streamed', late);
-    response.once('close', late);
+    // An answered request may have a body that has not ended.
+    request.once('close', late);
     request.once('authenticated', () => places.authenticated(endsOf(request.socket)));
     const work = serve(request, response, parts);
     underWay.add(work);

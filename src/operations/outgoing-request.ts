@@ -135,21 +135,23 @@ export function parseHeader(text: string, example: string): readonly [name: stri
 
 /** @throws SidekeyError `input_invalid`, without the value, which may be secret */
 function assertField([name, value]: Hop['fields'][number]): void {
-  const instead = ofOurs[name.toLowerCase()];
+  const instead = ofOurs.get(name.toLowerCase());
   if (instead !== undefined) throw inputInvalid(`${name} cannot be set with --header.`, instead);
   if (!isFieldName(name) || !/^[\t\x20-\x7e\x80-\xff]*$/.test(value))
     throw inputInvalid('A header is not valid.', 'send a name, and a value without control characters');
 }
 
 /** Fields that Sidekey writes: authentication, address and framing. */
-const ofOurs: Readonly<Record<string, Hint>> = {
-  'proxy-authorization': 'use --agent NAME, or put the user into the URL of --proxy',
-  'sidekey-grant': remedy('fetch', { grant: null, url: null }),
-  'sidekey-reason': '--reason TEXT',
-  host: 'the URL sets it',
-  'content-length': 'Sidekey sets it',
-  'transfer-encoding': 'Sidekey sets it',
-  connection: 'leave it out',
-  expect: 'leave it out',
-  upgrade: 'leave it out, and use a program that supports it, with the proxy',
-};
+const ofOurs: ReadonlyMap<string, Hint> = new Map(
+  Object.entries<Hint>({
+    'proxy-authorization': 'use --agent NAME, or put the user into the URL of --proxy',
+    'sidekey-grant': remedy('fetch', { grant: null, url: null }),
+    'sidekey-reason': '--reason TEXT',
+    host: 'the URL sets it',
+    'content-length': 'Sidekey sets it',
+    'transfer-encoding': 'Sidekey sets it',
+    connection: 'leave it out',
+    expect: 'leave it out',
+    upgrade: 'leave it out, and use a program that supports it, with the proxy',
+  }),
+);

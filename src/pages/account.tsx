@@ -104,7 +104,7 @@ export function One({ id, me, back, content: Content, changes: Changes }: OnePro
               <Uses
                 // Changes and failures of the account are among its events.
                 key={`${of.grant.revision} ${of.grant.failed_at}`}
-                of={path`grant=${id}`}
+                of={path`grant=${of.grant.id}`}
                 title="Who used it, when, for what"
               />
             )}

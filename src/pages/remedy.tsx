@@ -94,15 +94,17 @@ export function WayOut({ hint, remedies, done = () => location.reload() }: WayOu
   const isCommand = hint !== null && /\bsidekey(?:\.js)? /.test(hint);
   return (
     <>
-      {me?.scopes.includes('grants:write') === true &&
-        refreshes
-          .filter(({ input }) => !Object.values(input).includes(null))
-          .map(({ input }, index) => (
-            <Action key={index} label="Refresh it now" run={refresh(input as Record<string, string>)} />
-          ))}
-      {[...links].map((name) => (
-        <a key={name} href={`#${name}`}>{`Open ${name}`}</a>
-      ))}
+      <div class="buttons">
+        {me?.scopes.includes('grants:write') === true &&
+          refreshes
+            .filter(({ input }) => !Object.values(input).includes(null))
+            .map(({ input }, index) => (
+              <Action key={index} label="Refresh it now" run={refresh(input as Record<string, string>)} />
+            ))}
+        {[...links].map((name) => (
+          <a key={name} href={`#${name}`}>{`Open ${name}`}</a>
+        ))}
+      </div>
       {hint !== null && (!isCommand || me?.role === 'operator') && <code>{hint}</code>}
     </>
   );

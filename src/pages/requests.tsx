@@ -51,7 +51,7 @@ export function Requests(props: FilterProps & { readonly me: Me }): JSX.Element 
   const [chosen, setChosen] = useState<Row | null>(null);
   const hold = (by: Pause['by']) => setPause({ by, version: version.peek(), requests: rows.requests });
   const reading = (isReading: boolean) => {
-    if (isReading && pause === null) hold('reading');
+    if (isReading && pause === null && rows.rows(filter).length > 0) hold('reading');
     if (!isReading && pause?.by === 'reading') setPause(null);
   };
   return (
@@ -79,7 +79,7 @@ export function Requests(props: FilterProps & { readonly me: Me }): JSX.Element 
         onFocusOut={({ currentTarget, relatedTarget }) =>
           reading(currentTarget.contains(relatedTarget as Node | null))
         }
-        onPointerEnter={() => reading(true)}
+        onPointerOver={() => reading(true)}
         onPointerLeave={() => reading(false)}
         onScrollCapture={({ target }) => reading((target as Element).scrollTop > 8)}
       >

@@ -158,8 +158,8 @@ export const postgresMigrations: Migrations = {
   },
   '0038-approval-lists': {
     async up(db: Kysely<unknown>): Promise<void> {
-      // As in `0029-agent-names`: a join of columns with two collations uses no index. A column that a
-      // trigger names cannot be changed. Locks all at once, in the order of queries, to prevent deadlocks.
+      // A join of columns with two collations uses no index (as for `0029-agent-names`). A column that a
+      // trigger names cannot be changed. All locks at once, in the order of queries, prevent deadlocks.
       const tables = ['questions', 'proposals', 'agent_uses', 'agent_tokens', 'bindings', 'leases'];
       await sql`lock table ${sql.join([...tables, 'agents'].map((table) => sql.table(table)))}`.execute(db);
       for (const table of tables) {
@@ -178,7 +178,7 @@ export const postgresMigrations: Migrations = {
   },
   '0039-people': {
     async up(db: Kysely<unknown>): Promise<void> {
-      // The order of SQLite, as for `0024-grant-names`. Locks in the order of queries, to prevent deadlocks.
+      // Names have the order of SQLite, as for `0024-grant-names`. Locks in the order of queries prevent deadlocks.
       await sql`lock table passkeys, people, api_keys`.execute(db);
       for (const table of ['people', 'api_keys'])
         await sql`alter table ${sql.table(table)} alter column name type text collate "C"`.execute(db);

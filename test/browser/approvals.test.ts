@@ -185,6 +185,9 @@ describe.each(browsers)('the page of approvals, in %s%s', { timeout: 60_000 }, (
     void ask('first');
     await page.shows('/first');
     expect(await page.evaluate('shown')).toEqual([]);
+    const edges = `['.bar', '.bar button'].map((it) => document.querySelector(it).getBoundingClientRect().right)`;
+    const [bar, button] = (await page.evaluate(edges)) as number[];
+    expect(button, 'the button ends where the bar does').toBeCloseTo(bar!);
     await page.evaluate(click('Notify me'));
     await page.lacks('Notify me');
     void ask('second');

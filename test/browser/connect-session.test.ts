@@ -8,6 +8,7 @@ import { startConnecting } from '../support/connect-session.ts';
 import type { BrowserPage } from '../support/chromium.ts';
 import { browsers, type Open, type Page } from '../support/browsers.ts';
 import { examined } from '../support/examined.ts';
+import { consentIn } from '../support/opened-pages.ts';
 
 /** A page of an application, of another origin than Sidekey's. */
 async function startApp(): Promise<{ readonly origin: string }> {
@@ -71,19 +72,6 @@ function complaintsOf({ complaints }: Page): readonly string[] {
 /** Sends a message to the page that opened this one. */
 async function tell(from: Page, message: object): Promise<void> {
   await from.evaluate(`opener.postMessage(${JSON.stringify(message)}, '*')`);
-}
-
-async function consentIn(page: Page): Promise<void> {
-  await page.shows('asks to use your account');
-  await page.evaluate(`document.querySelector('[value=yes]').click()`);
-  await page.shows('Sign in');
-  await page.evaluate(`
-    document.querySelector('[name=email]').value = 'alice@acme.test';
-    document.querySelector('[name=password]').value = 'demo1234';
-    document.querySelector('form').requestSubmit();
-  `);
-  await page.shows('to use your Acme account?');
-  await page.evaluate(`document.querySelector('[value=allow]').click()`);
 }
 
 describe.each(browsers)('a connect session in %s%s', { timeout: 30_000 }, (_name, _why, open) => {

@@ -68,6 +68,14 @@ describe.each(browsers)('the page Now, in %s%s', { timeout: 60_000 }, (_name, _w
     await page.shows('Paused, 1 new.');
     await page.evaluate(`document.querySelector('.rows').blur()`);
     await page.shows('/third');
+    // An empty list does not pause: the pointer may be there before the first line.
+    await page.evaluate(set('text', '/fourth'));
+    await page.shows('No request meets these conditions.');
+    await page.evaluate(
+      `void document.querySelector('.empty').dispatchEvent(new PointerEvent('pointerover', { bubbles: true }))`,
+    );
+    await send('/fourth');
+    await page.shows('/fourth');
   });
 
   test('shows only the requests that the person asks for', async () => {

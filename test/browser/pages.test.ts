@@ -98,6 +98,8 @@ describe.each(browsers)('the operator pages, in %s%s', { timeout: 40_000 }, (_na
     const credential = oauth2Credential({ refreshToken: 'r', tokenEndpoint: `${upstream.url}/token` });
     const { id } = await sidekey.grant([upstream.authority], { name: 'stale', credential });
     await sidekey.proxy.state.store.activity.note(id, { failedAt: Date.now(), failure: 'it was down' });
+    // By its name too.
+    await goTo(page, 'accounts/stale', 'None yet.');
     await goTo(page, `accounts/${id}`, 'it was down');
     await looked(page, 'account');
     await page.evaluate(click('Try the renewal again'));

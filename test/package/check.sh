@@ -65,11 +65,12 @@ cat >"$work/program.mts" <<'PROGRAM'
 import { createClient } from 'sidekey/client';
 import { connect } from 'sidekey/connect';
 import { connect as same } from '@sidekey/connect';
+import { ConnectButton } from '@sidekey/connect/react';
 const lease = await createClient().createLease({ agent: 'ci', grants: ['github'], purpose: 'nightly report' });
 export const token: string = lease.token;
 // @ts-expect-error a member that is not there
 await createClient().createLease({ agen: 'ci' });
-export { connect, same };
+export { connect, ConnectButton, same };
 PROGRAM
 mkdir -p "$work/node_modules" && ln -s "$work/26/prefix/lib/node_modules/sidekey" "$work/node_modules/sidekey"
 # The package for pages, packed and unpacked as npm does it.

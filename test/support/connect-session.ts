@@ -37,7 +37,7 @@ function post(url: string, fields: Readonly<Record<string, string>>) {
 
 export async function startConnecting(options: ConnectOptions = {}) {
   const { provider = {}, providers = {}, now, returnUrls = [back], env } = options;
-  const helpdesk = await startHelpdesk({ redirectUris: ['http://127.0.0.1/connect/callback'] });
+  const helpdesk = await startHelpdesk();
   onTestFinished(() => helpdesk.close());
   const { issuer, host, port } = helpdesk;
   const folder = await tempFolder();

@@ -18,6 +18,10 @@ export async function examined(page: BrowserPage, name: string): Promise<void> {
         await page.evaluate('document.documentElement.scrollWidth <= document.documentElement.clientWidth'),
         `${name} fits ${width} pixels`,
       ).toBe(true);
+      const cut = await page.evaluate(`[...document.querySelectorAll('td')]
+        .filter((cell) => parseFloat(getComputedStyle(cell, '::before').height) > cell.clientHeight)
+        .map((cell) => cell.dataset.heading)`);
+      expect(cut, `${name} has room for the headings in its cells at ${width} pixels`).toEqual([]);
       if (pictures !== '') {
         await writeFile(
           join(pictures, `${name}-${isDark ? 'dark' : 'light'}-${width}.png`),

@@ -56,7 +56,7 @@ export function submit(label: string, values: Readonly<Record<string, string>>):
 }
 
 /** Signs in at the sample company in a popup, and answers its question. */
-export async function consentIn(page: Page, answer: 'allow' | 'deny'): Promise<void> {
+export async function consentIn(page: Page, answer: 'allow' | 'deny' = 'allow'): Promise<void> {
   await page.shows('asks to use your account');
   await page.evaluate(`document.querySelector('[value=yes]').click()`);
   await page.shows('Sign in');

@@ -1,6 +1,7 @@
 import type { Config } from '../../config/config.ts';
 import { bytesText, likeText, type Question, unshownText } from '../../domain/approval.ts';
 import { accountOf } from '../../domain/credential.ts';
+import { defaultUser } from '../../domain/grant.ts';
 import type { Registry } from '../../grants/registry.ts';
 import { untrusted } from '../../lib/text.ts';
 import { parseJsonPath } from '../../proxy/policy/parameters.ts';
@@ -54,7 +55,7 @@ export function cardOf(
     ['With', body === null ? unshownText({ query: null, bodyBytes }) : null],
     ['Who', `${asker}, from ${client}`],
     ['Lease', who.lease && `${who.lease}${purpose === null ? '' : `, made for: ${purpose}`}`],
-    ['Grant', `${grantName} (${provider}) of the user ${grantUser}`],
+    ['Grant', `${grantName} (${provider})${grantUser === defaultUser ? '' : ` of the user ${grantUser}`}`],
     ['Account', account],
     ['Rule', ruleName === null ? rule : `${ruleName}, ${rule}`],
     ['It is about', named.map(({ path }) => path).join(', ') || null],

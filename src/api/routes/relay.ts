@@ -4,6 +4,7 @@ import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
 import { withOrigin } from '../../audit/log.ts';
 import { SidekeyError } from '../../lib/errors.ts';
+import { pause } from '../../lib/timers.ts';
 import { requestWith } from '../../operations/outgoing-request.ts';
 import { recordedBy } from '../../operations/request-rights.ts';
 import { sendRequest, withAnswer } from '../../operations/request.ts';
@@ -26,6 +27,9 @@ const head = sendRequest.input.omit({ body: true }).extend({
 /** Characters of `Sidekey-Answer`: many clients read no head of more than 16 KiB. */
 const maxAnswerHead = 12_288;
 
+/** Milliseconds between two checks whether the caller may still use the route. */
+const checkEveryMs = 1_000;
+
 type Head = z.output<typeof head>;
 
 /** Returns the body of a request; null: none. */
@@ -39,7 +43,7 @@ function uploadOf(incoming: IncomingMessage, method: string): BodySource | null 
 }
 
 async function relay(
-  { body, caller, signal, messages: { incoming, outgoing } }: Given<never, Head>,
+  { body, caller, isStillAllowed, messages: { incoming, outgoing }, ...given }: Given<never, Head>,
   parts: ServiceParts,
 ): Promise<Response> {
   const { headers: fields = [], agent = null, follow: follows = false, ...written } = body;
@@ -48,6 +52,14 @@ async function relay(
   const request = requestWith({ ...written, fields, type }, upload);
   const opened = { ...parts, config: await parts.config(), audit: withOrigin(parts.audit, originOf(caller)) };
   incoming.emit('streamed');
+  const stop = new AbortController();
+  const signal = AbortSignal.any([given.signal, stop.signal]);
+  const watch = async () => {
+    do await pause(parts.timers, checkEveryMs, signal);
+    while (!signal.aborted && (await isStillAllowed()));
+    stop.abort(new SidekeyError('api_auth_required', `${caller.name} may no longer send requests.`));
+  };
+  void watch();
   try {
     await withAnswer(
       opened,
@@ -71,6 +83,8 @@ async function relay(
     // The connection ends without the end of the body, so the client does not take it for complete.
     if (!outgoing.headersSent) throw error;
     outgoing.destroy();
+  } finally {
+    stop.abort();
   }
   return RESPONSE_ALREADY_SENT;
 }

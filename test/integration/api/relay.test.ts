@@ -13,7 +13,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { makeSignInLink } from '../../../src/operations/sign-in-link.ts';
 import type { ApiKeyRecord } from '../../../src/store/store.ts';
 import { bearerToken } from '../../support/sidekey.ts';
-import { startService } from '../../support/service.ts';
+import { startService, type TestService } from '../../support/service.ts';
 import { startUpstream } from '../../support/upstream.ts';
 
 type Fields = readonly (readonly [name: string, value: string])[];
@@ -180,11 +180,13 @@ describe('the head of a request', () => {
       ['Sidekey-Answer', '{}'],
       ['Authorization', 'Bearer of-the-caller'],
       ['Cookie', 'a=1'],
+      ['Constructor', 'b'],
     ];
     const { fields } = (await (await relay({ headers })).json()) as Seen;
     expect(fields).toMatchObject({
       'x-bytes': 'caf\u00e9\u0080',
       cookie: 'a=1',
+      constructor: 'b',
       authorization: `Bearer ${bearerToken}`,
     });
     const names = ['keep-alive', 'te', 'proxy-connection', 'sidekey-answer', 'sidekey-relay', 'x-api-key'];
@@ -525,6 +527,47 @@ describe('a client that leaves', () => {
     await expect.poll(async () => (await send({})).status).toBe(200);
     expect((await (await send({})).json()) as object).toMatchObject({ body: 'once' });
     expect(upstream.connections()).toBe(1);
+  });
+});
+
+describe('a caller whose right ends', () => {
+  const ends: [string, (at: TestService) => Promise<unknown>][] = [
+    ['a removed key', ({ call }) => call('DELETE /v2/api-keys/app')],
+    ['a removed person', ({ call }) => call('DELETE /v2/people/ann')],
+    [
+      'a person with a lesser role',
+      ({ call }) => call('PATCH /v2/people/ann', { body: { role: 'auditor' } }),
+    ],
+  ];
+  const rules = [{ methods: ['GET'] }, { name: 'deletes', methods: ['DELETE'], outcome: 'approve' }];
+
+  async function withOwnKey(listener: RequestListener) {
+    const service = await relaying(listener, { grant: 'desk', rules });
+    await service.call('POST /v2/people', { body: { name: 'ann', role: 'operator' } });
+    const own = await service.key({ name: 'app', person: 'ann' });
+    return {
+      ...service,
+      send: (head: Partial<Head>) => service.relay(head, { headers: { 'x-api-key': own } }),
+    };
+  }
+
+  test.each(ends)('gets no more of an answer: %s', async (_who, end) => {
+    const service = await withOwnKey((_request, response) => void response.writeHead(200).write('half'));
+    const response = await service.send({});
+    await end(service);
+    await expect(response.text()).rejects.toThrow();
+    await service.upstream.allClosed();
+  });
+
+  test.each(ends)('sends no request that waits for a person: %s', async (_who, end) => {
+    const service = await withOwnKey(echo);
+    const sent = service.send({ method: 'DELETE' });
+    const waiting = async () => (await service.call('GET /v2/approvals')).body.data.length as number;
+    await expect.poll(waiting, { timeout: 20_000 }).toBe(1);
+    await end(service);
+    expect(await problemOf(await sent)).toMatchObject({ code: 'api_auth_required' });
+    await expect.poll(waiting, { timeout: 20_000 }).toBe(0);
+    expect(service.upstream.connections()).toBe(0);
   });
 });
 

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { expect, onTestFinished, test } from 'vitest';
@@ -184,6 +185,32 @@ test.each([
   socket.write('b');
   expect(await ended.promise).toBe(isWhole);
   expect((await text(socket)).includes('whole')).toBe(isWhole);
+});
+
+test('a connection ends 10 s after the head of an answered request whose body does not end', async () => {
+  const time = manualTime(0);
+  const answered = Promise.withResolvers<IncomingMessage>();
+  const service: ServerParts['service'] = async (request, response) => {
+    response.once('close', () => answered.resolve(request)).end('early');
+  };
+  const { host, port } = await serving({}, { service, timers: time.timers });
+  const socket = connect(port, host);
+  onTestFinished(() => void socket.destroy());
+  socket.write('GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\na');
+  const request = await answered.promise;
+  await time.advance(9_999);
+  expect(request.socket.destroyed).toBe(false);
+  await time.advance(1);
+  expect(request.socket.destroyed).toBe(true);
+});
+
+test('a request whose body ended leaves no timer', async () => {
+  const time = manualTime(0);
+  const service: ServerParts['service'] = async (_request, response) => void response.end('ok');
+  const { base } = await serving({}, { service, timers: time.timers });
+  for (const init of [{}, { method: 'POST', body: 'unread' }])
+    expect(await (await fetch(base, init)).text()).toBe('ok');
+  await expect.poll(time.waiting).toBe(0);
 });
 
 test('Upgrade is ignored and CONNECT is refused', async () => {

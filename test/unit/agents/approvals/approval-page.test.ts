@@ -35,6 +35,12 @@ test('the page shows caller, request, grant, reason, rule and time limit', () =>
   }
 });
 
+test('the page names no user of a grant of the default user', () => {
+  const { body } = questionPage({ ...asked, grantUser: 'default', answer: null }, now);
+  expect(body).toContain('github (github)');
+  expect(body).not.toContain('of the user');
+});
+
 test('the page describes the request in the words of the catalog, if the provider has them', () => {
   const { body } = questionPage({ ...asked, operation: 'delete a repository', answer: null }, now);
   expect(body).toContain('May ci-bot delete a repository?');

@@ -1,0 +1,138 @@
+/** `@sidekey/connect/react` in an application with React. */
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { rolldown } from 'rolldown';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { browsers, type Open } from '../support/browsers.ts';
+import { startConnecting } from '../support/connect-session.ts';
+import { consentIn } from '../support/opened-pages.ts';
+
+const root = join(import.meta.dirname, '../..');
+
+/** The button, the state of a hook beside it, and a button that removes both. */
+const program = `
+import { createElement as h, StrictMode, useEffect, useState } from 'react';
+import { createRoot } from 'react-dom/client';
+import { ConnectButton, useConnect } from '../../src/sdk/connect/react.ts';
+
+const baseUrl = document.body.dataset.sidekey;
+async function sessionToken() {
+  const answer = await fetch('/session', { method: 'POST' });
+  if (!answer.ok) throw new Error('no session');
+  return answer.text();
+}
+function App() {
+  const [calls, setCalls] = useState([]);
+  // React in development ends and repeats the effects of a component right after it has mounted.
+  const [word, setWord] = useState('mounting');
+  useEffect(() => setWord('now'), []);
+  const add = (call) => setCalls([...calls, call]);
+  const { open, state, error, result } = useConnect({
+    sessionToken,
+    baseUrl,
+    onSuccess: () => add('success'),
+    onError: ({ code }) => add(code),
+    onExit: () => add('exit'),
+  });
+  const text = [word, state, error?.code ?? '-', result === null ? '-' : 'grant', ...calls].join(' ');
+  const button = h(ConnectButton, { sessionToken, baseUrl, className: 'wide', onExit: () => add('button exit') }, 'Connect');
+  return [h('p', { key: 1 }, text), h('button', { key: 2, id: 'open', onClick: open }), h('i', { key: 3 }, button)];
+}
+function Page() {
+  const [isShown, setShown] = useState(true);
+  return [isShown && h(App, { key: 1 }), h('button', { key: 2, id: 'remove', onClick: () => setShown(false) })];
+}
+createRoot(document.querySelector('main')).render(h(StrictMode, null, h(Page)));
+`;
+
+async function bundle(): Promise<string> {
+  const input = join(import.meta.dirname, 'connect-react-program.js');
+  await using made = await rolldown({
+    input,
+    cwd: root,
+    platform: 'browser',
+    transform: { define: { 'process.env.NODE_ENV': '"development"' } },
+    plugins: [
+      {
+        name: 'program',
+        resolveId: (id) => (id === input ? id : null),
+        load: (id) => (id === input ? program : null),
+      },
+    ],
+  });
+  const { output } = await made.generate({ format: 'iife' });
+  return output[0].code;
+}
+
+let script: Promise<string> | undefined;
+
+/** Opens the application. `hasSessions: false`: its server fails. */
+async function inBrowser(open: Open, { hasSessions = true } = {}) {
+  const server = createServer((request, response) => {
+    void (async () => {
+      response.statusCode = request.url === '/session' && !hasSessions ? 500 : 200;
+      if (request.url === '/session')
+        return (await at.session({ return_url: undefined, popup_origin: origin })).session_token;
+      if (request.url === '/program.js') return (script ??= bundle());
+      response.setHeader('content-type', 'text/html; charset=utf-8');
+      return `<!doctype html><title>App</title><body data-sidekey="${at.url}"><main></main><script src="/program.js"></script>`;
+    })().then((text) => response.end(text));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => void server.close());
+  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const at = await startConnecting({ returnUrls: [`${origin}/`] });
+  const page = await open!(`${origin}/`);
+  await page.shows('now idle - -');
+  const click = (selector: string) => page.evaluate(`document.querySelector('${selector}').click()`);
+  return { page, click };
+}
+
+describe.each(browsers)('the React component in %s%s', { timeout: 60_000 }, (_name, _why, open) => {
+  const test = it.skipIf(open === null);
+
+  test('shows an open popup, a closed one, and a connected account', async () => {
+    const { page, click } = await inBrowser(open);
+    const first = page.popup();
+    await click('#open');
+    const closed = await first;
+    await closed.shows('asks to use your account');
+    await page.shows('now open - -');
+    await closed.evaluate('window.close()').catch(() => undefined);
+    await page.shows('now idle - - exit');
+    const second = page.popup();
+    await click('#open');
+    await consentIn(await second);
+    await page.shows('now connected - grant exit success');
+  });
+
+  test('has a button with the props of a button', async () => {
+    const { page, click } = await inBrowser(open);
+    const opened = page.popup();
+    await click('button.wide[type=button]');
+    const popup = await opened;
+    await popup.shows('asks to use your account');
+    await popup.evaluate('window.close()').catch(() => undefined);
+    await page.shows('now idle - - button exit');
+  });
+
+  test('shows the failure of a server without a session', async () => {
+    const { page, click } = await inBrowser(open, { hasSessions: false });
+    await click('#open');
+    await page.shows('now failed unreachable - unreachable');
+  });
+
+  test('closes its popup when it is removed', async () => {
+    const { page, click } = await inBrowser(open);
+    await page.evaluate(`{
+      const { open } = window;
+      window.open = (...given) => (globalThis.popup = open.apply(window, given));
+    }`);
+    const opened = page.popup();
+    await click('#open');
+    await (await opened).shows('asks to use your account');
+    await click('#remove');
+    expect(await page.evaluate('globalThis.popup.closed')).toBe(true);
+  });
+});
