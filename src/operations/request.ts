@@ -23,7 +23,7 @@ export const sendRequest = changing({
     reason: text.optional(),
   }),
   output: z.looseObject({ status: z.int() }),
-  check: ({ body, ...written }) => void outgoingRequest(written, null),
+  check: ({ body: _body, ...written }) => void outgoingRequest(written, null),
   async run(parts, { body, agent = null, ...written }) {
     const { signal = new AbortController().signal } = parts;
     const source = body === undefined ? null : textBody(body);
@@ -37,7 +37,7 @@ export const sendRequest = changing({
   answer: envelopeOf,
 });
 
-/** A request, who sends it, and when to give it up. */
+/** A request, its sender, and a signal that cancels it. */
 interface RequestOfCaller extends OutgoingRequest {
   /** Null: anonymous. */
   readonly agent: string | null;
