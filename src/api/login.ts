@@ -18,7 +18,7 @@ import { standsFor } from '../operations/sign-in-link.ts';
 const codeMs = 60_000;
 /** Lifetime of a key. It ends earlier with the session at the issuer. */
 const life = '12h';
-/** Beginning of the names of keys. */
+/** Prefix of the names of keys. */
 const keyPrefix = 'login-';
 
 const loginShape = z.strictObject({
@@ -63,7 +63,7 @@ export async function exchangeLoginCode(
   const person = await parts.store.people.get(login.person);
   if (!standsFor(person, login) || login.identity !== person.identity) return null;
   const { name, role, user } = person;
-  // Each login makes a key.
+  // Each login creates a key, so ended ones would accumulate.
   await parts.store.apiKeys.removeEnded(name, keyPrefix, parts.now());
   return callOperation(
     createApiKey,

@@ -46,7 +46,7 @@ interface Route<Query = never, Body = never> {
   readonly owner?: (given: Given<Query, Body>, parts: ServiceParts) => string | null | Promise<string | null>;
   readonly query?: z.ZodType<Query>;
   readonly body?: z.ZodType<Body>;
-  /** Shape of the field `Sidekey-Relay`, which is then `body` of a request whose own body is not read. */
+  /** Shape of the field `Sidekey-Relay`, which becomes `body`. The body of the request is then not read. */
   readonly head?: z.ZodType<Body>;
   /** Status of the answer; default: 200. */
   readonly status?: 201 | 202 | 204;

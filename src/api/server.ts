@@ -54,13 +54,13 @@ const maxConnections = 256;
 /** Milliseconds that a closing server waits for responses in progress. */
 const lastPatience = 1_000;
 
-/** Milliseconds that a request has, with its body, unless a route streams it and emits `streamed`. */
+/** Milliseconds within which a request arrives with its body, unless its route emits `streamed`. */
 const bodyMs = 10_000;
 
 const serverOptions = {
   maxHeaderSize: browserHeadBytes,
   headersTimeout: 5_000,
-  // No limit by Node, which has no exception for a body that is streamed: see `bodyMs`.
+  // Node's limit has no exception for streamed bodies. `bodyMs` replaces it.
   requestTimeout: 0,
   keepAliveTimeout: 5_000,
   connectionsCheckingInterval: 1_000,

@@ -193,7 +193,7 @@ interface KeyCredential {
   readonly value: string;
   /** Expiry in milliseconds since the epoch; null or absent: none is known. */
   readonly expiresAt?: number | null | undefined;
-  /** Texts that came with it, such as `organization_id`. They are returned to its readers, never sent. */
+  /** Further texts of the input, such as `organization_id`. Returned to readers of the token, never sent. */
   readonly extra?: Readonly<Record<string, string>> | undefined;
 }
 

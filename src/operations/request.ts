@@ -37,7 +37,7 @@ export const sendRequest = changing({
   answer: envelopeOf,
 });
 
-/** A request, who sends it, and when to give it up. */
+/** A request, its sender, and a signal that cancels it. */
 interface RequestOfCaller extends OutgoingRequest {
   /** Null: anonymous. */
   readonly agent: string | null;

@@ -27,7 +27,7 @@ export function sqlApiKeys(db: Kysely<Schema>, run: Run): Store['apiKeys'] {
     removeEnded: (person, prefix, at) =>
       run(() => {
         const ended = db.deleteFrom('apiKeys').where('person', '=', person).where('expiresAt', '<=', at);
-        // Characters of a name are below `~`.
+        // All characters of a name sort before `~`.
         return done(ended.where('name', '>=', prefix).where('name', '<', `${prefix}~`));
       }),
     noteUse: (name, at) =>

@@ -189,7 +189,7 @@ export function migrations(types: ColumnTypes): Migrations {
       createIndex('proposals', 'expires_at'),
       createIndex('sessions', 'expires_at'),
     ),
-    // What belongs to a person.
+    // Look-ups by person.
     '0039-people': migration(
       createIndex('api_keys', 'person', 'expires_at'),
       createIndex('passkeys', 'person', 'created_at', 'id'),

@@ -212,19 +212,20 @@ const maxCallers = 1_000;
 
 /** Creates the policies of accepted domains, which are cached until the store or the config changes. */
 export function createProposedPolicies({ store, now, restrict }: PolicyParts): ProposedPolicies {
-  /** Callers that asked last. `endsAt`: time at which the first yes ends by the clock. */
-  const kept = new LRUCache<string, { readonly policy: ProposedPolicy | null; readonly endsAt: number }>({
+  /** `endsAt`: time at which the first acceptance for one exchange ends. */
+  const policies = new LRUCache<string, { readonly policy: ProposedPolicy | null; readonly endsAt: number }>({
     max: maxCallers,
   });
-  let keptAt = -1;
-  let keptWith: ReturnType<PolicyParts['restrict']>;
+  let policiesEpoch = -1;
+  let policiesRestrictor: ReturnType<PolicyParts['restrict']>;
 
   async function read(who: Proposer): Promise<ProposedPolicy | null> {
-    const [epoch, restrictor] = [keptAt, keptWith];
+    const [epoch, restrictor] = [policiesEpoch, policiesRestrictor];
     const inForce = await store.proposals.inForce(who, now());
     const policy = inForce.length === 0 ? null : policyOf(inForce, restrictor);
     const endsAt = Math.min(...inForce.map(endOf));
-    if (epoch === keptAt && restrictor === keptWith) kept.set(keyOf(who), { policy, endsAt });
+    if (epoch === policiesEpoch && restrictor === policiesRestrictor)
+      policies.set(keyOf(who), { policy, endsAt });
     return policy;
   }
 
@@ -232,11 +233,15 @@ export function createProposedPolicies({ store, now, restrict }: PolicyParts): P
     policyFor(who) {
       const epoch = store.epoch();
       const restrictor = restrict();
-      if (restrictor !== keptWith || (epoch !== keptAt && store.changesSince(keptAt).others)) kept.clear();
-      keptAt = epoch;
-      keptWith = restrictor;
-      const found = kept.get(keyOf(who));
-      return found !== undefined && now() < found.endsAt ? found.policy : read(who);
+      if (
+        restrictor !== policiesRestrictor ||
+        (epoch !== policiesEpoch && store.changesSince(policiesEpoch).others)
+      )
+        policies.clear();
+      policiesEpoch = epoch;
+      policiesRestrictor = restrictor;
+      const cached = policies.get(keyOf(who));
+      return cached !== undefined && now() < cached.endsAt ? cached.policy : read(who);
     },
   };
 }

@@ -13,7 +13,7 @@ import type { BodySource } from '../../proxy/upstream/through-proxy.ts';
 import type { ServiceParts } from '../parts.ts';
 import { type AnyRoute, type Given, originOf, route } from '../route.ts';
 
-/** The route that streams a request and its answer, whose heads are JSON in one field each. */
+/** The route that streams a request and its answer. The head of each is JSON in one field. */
 
 const head = sendRequest.input.omit({ body: true }).extend({
   method: z.string().max(32),
@@ -38,7 +38,7 @@ function uploadOf(incoming: IncomingMessage, method: string): BodySource | null 
   const length = coding === undefined ? Number(given ?? 0) : null;
   // Clients announce an empty body for every POST without one.
   if (length === 0 && (given === undefined || method === 'GET' || method === 'HEAD')) return null;
-  // An upstream may answer before it has read the body: the connection is still needed then.
+  // An upstream may answer before it has read the body. The connection is needed for the answer.
   return { length, repeatable: false, open: () => incoming.iterator({ destroyOnReturn: false }) };
 }
 
@@ -80,7 +80,7 @@ async function relay(
     );
     outgoing.end();
   } catch (error) {
-    // The connection ends without the end of the body, so the client does not take it for complete.
+    // Closes the connection before the end of the body, so that the client sees an incomplete answer.
     if (!outgoing.headersSent) throw error;
     outgoing.destroy();
   } finally {

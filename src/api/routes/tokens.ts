@@ -88,7 +88,7 @@ async function metadataOf(grant: Grant, parts: ServiceParts) {
   };
 }
 
-/** Returns the token of a key, as written or in lower case, as which tokens are stored; null: none. */
+/** Returns the token of an integration key, as written or in lower case; null if there is none. */
 async function tokenOf(
   { params }: Pick<Given<never, never>, 'params'>,
   { grants }: Pick<ServiceParts, 'grants'>,
@@ -128,7 +128,7 @@ async function openToken({ signal }: Given<unknown, unknown>, parts: ServicePart
     const next = isDue ? await tokens.forceRefresh(held, { signal }) : held;
     return next.kind === 'ready' ? next : held;
   }
-  // A key that has ended is shown as such: only the proxy refuses to send it.
+  // An ended key is returned with `is_expired`. Only the proxy refuses to send it.
   const ended = held.code === 'grant_expired' && isKey(grant) ? await grants.read(grant.id) : null;
   if (ended !== null) return ended;
   throw new SidekeyError(held.code, held.message, { hint: held.hint });
@@ -160,7 +160,7 @@ async function valueOf(
   return { token_data: values };
 }
 
-/** Omits the client secret, which renews all tokens of the client. */
+/** Returns the members of a token, without the client secret: it could renew all tokens of the client. */
 function oauthData(credential: OAuth2Credential, refreshToken: string | null, now: number) {
   const { accessToken, clientId, dpop, expiresAt, scope } = credential;
   return {

@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import { z } from 'zod';
 import { readBounded } from '../../lib/body.ts';
 import { inputInvalid } from '../../lib/errors.ts';
-import { jsonObject } from '../../grants/oauth/http.ts';
+import { isObject, jsonObject } from '../../grants/oauth/http.ts';
 import { howToPropose } from '../../proxy/policy/decide.ts';
 import { parseAbsoluteTarget } from '../../proxy/policy/authority.ts';
 import { textBody } from '../../operations/outgoing-request.ts';
@@ -136,7 +136,7 @@ async function explain({ url }: { readonly url: string }, parts: ToolParts): Pro
     pattern === `${host}:${port}` ||
     (typeof pattern === 'string' && pattern.startsWith('*.') && host.endsWith(pattern.slice(1)));
   const listOf = (name: string) => (Array.isArray(index[name]) ? (index[name] as unknown[]) : []);
-  const entries = listOf('hosts').filter((each) => covers(recordOf(each)['host']));
+  const entries = listOf('hosts').filter((each) => isObject(each) && covers(each['host']));
   if (entries.length > 0) return JSON.stringify(entries, null, 2);
   if (listOf('denied').some(covers)) return `${host} is refused by the domain map.`;
   if (listOf('tunnels').some(covers) || index['unmatched'] === 'tunnel')
@@ -193,8 +193,4 @@ async function answerOf(
   if (bytes === null)
     return { head, body: `(The body has more than ${maxAnswerBytes} bytes. Use sidekey fetch -o FILE.)` };
   return { head, body: isUtf8(bytes) ? bytes.toString() : `(The body is ${bytes.length} bytes, not text.)` };
-}
-
-function recordOf(value: unknown): Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : {};
 }

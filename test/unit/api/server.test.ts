@@ -206,11 +206,13 @@ test('a connection ends 10 s after the head of an answered request whose body do
 
 test('a request whose body ended leaves no timer', async () => {
   const time = manualTime(0);
-  const service: ServerParts['service'] = async (_request, response) => void response.end('ok');
-  const { base } = await serving({}, { service, timers: time.timers });
+  const { base } = await serving(
+    {},
+    { service: async (_request, response) => void response.end('ok'), timers: time.timers },
+  );
   for (const init of [{}, { method: 'POST', body: 'unread' }])
     expect(await (await fetch(base, init)).text()).toBe('ok');
-  await expect.poll(time.waiting).toBe(0);
+  await expect.poll(() => time.waiting()).toBe(0);
 });
 
 test('Upgrade is ignored and CONNECT is refused', async () => {
