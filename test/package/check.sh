@@ -73,6 +73,7 @@ await createClient().createLease({ agen: 'ci' });
 export { connect, ConnectButton, same };
 PROGRAM
 mkdir -p "$work/node_modules" && ln -s "$work/26/prefix/lib/node_modules/sidekey" "$work/node_modules/sidekey"
+ln -s "$work/clone/node_modules/@types" "$work/node_modules/@types"
 # The package for pages, packed and unpacked as npm does it.
 (cd "$work/clone/dist/connect" && npm pack --silent --pack-destination "$work" >/dev/null) || fail 'npm pack of @sidekey/connect'
 mkdir -p "$work/node_modules/@sidekey/connect"

@@ -8,10 +8,10 @@ export interface ConnectOptions {
   readonly sessionToken: string | (() => Promise<string>);
   /** Address of Sidekey: `https://sidekey.example.com`. */
   readonly baseUrl: string;
-  readonly onSuccess?: (result: ConnectResult) => void;
-  readonly onError?: (failure: ConnectFailure) => void;
+  readonly onSuccess?: ((result: ConnectResult) => void) | undefined;
+  readonly onError?: ((failure: ConnectFailure) => void) | undefined;
   /** The popup closed, or the provider cut it off, before a result. Request the session from the server. */
-  readonly onExit?: () => void;
+  readonly onExit?: (() => void) | undefined;
 }
 
 export interface ConnectResult {

@@ -47,6 +47,6 @@ type ButtonProps = Omit<ComponentProps<'button'>, keyof ConnectOptions | 'onClic
 /** A button that opens the popup. Further props are those of the button. */
 export function ConnectButton(props: ConnectOptions & ButtonProps): ReactElement {
   const { sessionToken, baseUrl, onSuccess, onError, onExit, ...button } = props;
-  const { open } = useConnect(props);
+  const { open } = useConnect({ sessionToken, baseUrl, onSuccess, onError, onExit });
   return createElement('button', { type: 'button', ...button, onClick: open });
 }

@@ -19,24 +19,25 @@ test('the library for popups has at most 5 KB, both as served and as built', asy
   }
 });
 
+/** Calls `connect` in a page without a browser; `blocked`: the browser opens no popup. */
+function opened({ blocked = false } = {}) {
+  const token = Promise.withResolvers<string>();
+  const popup = { closed: false, close: () => void (popup.closed = true), location: { assign: vi.fn() } };
+  const page = {
+    open: vi.fn(() => (blocked ? null : popup)),
+    location: { assign: vi.fn() },
+    addEventListener() {},
+    removeEventListener() {},
+  };
+  vi.stubGlobal('window', page);
+  const onError = vi.fn();
+  const sessionToken = () => token.promise;
+  const opener = connect({ sessionToken, baseUrl: 'https://sidekey.test/', onError });
+  onTestFinished(() => (opener.close(), void vi.unstubAllGlobals()));
+  return { ...token, popup, page, onError, opener };
+}
+
 describe('connect with a function that gets the token', () => {
-  /** Calls `connect` in a page without a browser; `blocked`: the browser opens no popup. */
-  function opened({ blocked = false } = {}) {
-    const token = Promise.withResolvers<string>();
-    const popup = { closed: false, close: () => void (popup.closed = true), location: { assign: vi.fn() } };
-    const page = {
-      open: vi.fn(() => (blocked ? null : popup)),
-      location: { assign: vi.fn() },
-      addEventListener() {},
-      removeEventListener() {},
-    };
-    vi.stubGlobal('window', page);
-    const onError = vi.fn();
-    const sessionToken = () => token.promise;
-    const opener = connect({ sessionToken, baseUrl: 'https://sidekey.test/', onError });
-    onTestFinished(() => (opener.close(), void vi.unstubAllGlobals()));
-    return { ...token, popup, page, onError, opener };
-  }
   const address = 'https://sidekey.test/connect/cs_1.secret';
 
   test('opens an empty popup at once, and the session when the token is there', async () => {
