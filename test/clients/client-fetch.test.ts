@@ -2,13 +2,13 @@
 import { execFile } from 'node:child_process';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
-import { buffer } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { bearerToken } from '../support/sidekey.ts';
 import { startService } from '../support/service.ts';
 import { startUpstream } from '../support/upstream.ts';
 import { packageMissing, programs } from './support/stage.ts';
+import { requestBytes } from '../support/request-body.ts';
 
 type Answer = (request: IncomingMessage, body: Buffer, response: ServerResponse) => unknown;
 
@@ -16,7 +16,7 @@ type Answer = (request: IncomingMessage, body: Buffer, response: ServerResponse)
 async function told(program: string, answers: Readonly<Record<string, Answer>>, domain: object = {}) {
   const refused: string[] = [];
   const answer = async (request: IncomingMessage, response: ServerResponse) => {
-    const body = await buffer(request);
+    const body = await requestBytes(request);
     const { method, url = '', headers } = request;
     const call = `${method} ${url}`;
     // Without the credential of the grant, a call fails.

@@ -2,7 +2,7 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { etagOf, preconditionOf } from '../etag.ts';
 import { callOperation, operationRoute } from '../operation-route.ts';
 import { type AnyRoute, route } from '../route.ts';
-import { relayRequest } from './relay.ts';
+import { requestRoutes } from './requests.ts';
 import { exportCa, showCa } from '../../operations/ca.ts';
 import { checkConfig, getConfig, getPaths, putConfig, testConfig } from '../../operations/config.ts';
 import { replayConfig } from '../../operations/replay.ts';
@@ -11,7 +11,6 @@ import { examineSetup } from '../../operations/doctor.ts';
 import { healthStatus } from '../../operations/health.ts';
 import { keyStatus, rotate } from '../../operations/key.ts';
 import { listNodes, revokeNode } from '../../operations/node.ts';
-import { sendRequest } from '../../operations/request.ts';
 
 /** Routes of the proxy itself: health, config, certificates, environment. */
 
@@ -50,8 +49,7 @@ const healthRoutes: readonly AnyRoute[] = [
   operationRoute(showCa, 'GET /v2/ca', { id: 'getCa' }),
   operationRoute(exportCa, 'GET /v2/ca/certificate', { id: 'exportCa' }),
   operationRoute(getEnvironment, 'POST /v2/environment', { id: 'getEnvironment', command: 'env' }),
-  operationRoute(sendRequest, 'POST /v2/requests', { id: 'sendRequest', command: 'fetch' }),
-  relayRequest,
+  ...requestRoutes,
 ];
 
 export const systemRoutes: readonly AnyRoute[] = [...healthRoutes, ...configRoutes];

@@ -7,7 +7,7 @@ import {
   type ServerResponse,
 } from 'node:http';
 import { connect } from 'node:net';
-import { buffer, text } from 'node:stream/consumers';
+import { text } from 'node:stream/consumers';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { makeSignInLink } from '../../../src/operations/sign-in-link.ts';
@@ -15,6 +15,7 @@ import type { ApiKeyRecord } from '../../../src/store/store.ts';
 import { bearerToken } from '../../support/sidekey.ts';
 import { startService, type TestService } from '../../support/service.ts';
 import { startUpstream } from '../../support/upstream.ts';
+import { requestBody, requestBytes } from '../../support/request-body.ts';
 
 type Fields = readonly (readonly [name: string, value: string])[];
 
@@ -73,7 +74,7 @@ interface Seen {
 
 /** Answers with the request. */
 const echo: Listener = async (request, response) => {
-  const body = await text(request);
+  const body = await requestBody(request);
   response.end(JSON.stringify({ method: request.method, fields: request.headers, body }));
 };
 
@@ -83,7 +84,7 @@ const headOf = (response: Response) => JSON.parse(response.headers.get('sidekey-
 
 test('a request and its answer pass with the credential of the grant', async () => {
   const { relay, upstream, sidekey } = await relaying(async (request, response) => {
-    const body = await buffer(request);
+    const body = await requestBytes(request);
     const { authorization, 'content-type': type, 'x-own': own, 'content-length': length } = request.headers;
     response.writeHead(207, { 'X-Twice': ['a', 'b'], 'set-cookie': ['s=1', 't=2'], location: '/elsewhere' });
     response.end(
@@ -541,13 +542,19 @@ describe('a caller whose right ends', () => {
   ];
   const rules = [{ methods: ['GET'] }, { name: 'deletes', methods: ['DELETE'], outcome: 'approve' }];
 
-  async function withOwnKey(listener: RequestListener) {
+  async function withOwnKey(listener: Listener) {
     const service = await relaying(listener, { grant: 'desk', rules });
     await service.call('POST /v2/people', { body: { name: 'ann', role: 'operator' } });
     const own = await service.key({ name: 'app', person: 'ann' });
     return {
       ...service,
       send: (head: Partial<Head>) => service.relay(head, { headers: { 'x-api-key': own } }),
+      sendJson: (method: string) =>
+        fetch(`${service.url}/v2/requests`, {
+          method: 'POST',
+          headers: { 'x-api-key': own, 'content-type': 'application/json' },
+          body: JSON.stringify({ method, url: service.upstream.url }),
+        }),
     };
   }
 
@@ -559,21 +566,26 @@ describe('a caller whose right ends', () => {
     await service.upstream.allClosed();
   });
 
-  test.each(ends)('sends no request that waits for a person: %s', async (_who, end) => {
-    const service = await withOwnKey(echo);
-    const sent = service.send({ method: 'DELETE' });
-    const waiting = async () => (await service.call('GET /v2/approvals')).body.data.length as number;
-    await expect.poll(waiting, { timeout: 20_000 }).toBe(1);
-    await end(service);
-    expect(await problemOf(await sent)).toMatchObject({ code: 'api_auth_required' });
-    await expect.poll(waiting, { timeout: 20_000 }).toBe(0);
-    expect(service.upstream.connections()).toBe(0);
-  });
+  test.each([...ends, ['a removed key, POST /v2/requests', ends[0]![1]] as const])(
+    'sends no request that waits for a person: %s',
+    async (who, end) => {
+      const service = await withOwnKey(echo);
+      const sent = who.endsWith('/v2/requests')
+        ? service.sendJson('DELETE')
+        : service.send({ method: 'DELETE' });
+      const waiting = async () => (await service.call('GET /v2/approvals')).body.data.length as number;
+      await expect.poll(waiting, { timeout: 20_000 }).toBe(1);
+      await end(service);
+      expect(await problemOf(await sent)).toMatchObject({ code: 'api_auth_required' });
+      await expect.poll(waiting, { timeout: 20_000 }).toBe(0);
+      expect(service.upstream.connections()).toBe(0);
+    },
+  );
 });
 
 test('the relay sends each request, also with an Idempotency-Key', async () => {
   const { relay } = await relaying(async (request, response) => {
-    response.end(`${await text(request)} ${(count += 1)}`);
+    response.end(`${await requestBody(request)} ${(count += 1)}`);
   });
   let count = 0;
   const send = async () =>

@@ -3,7 +3,6 @@ import { Buffer } from 'node:buffer';
 import { once } from 'node:events';
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
-import { buffer } from 'node:stream/consumers';
 import { setImmediate } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -13,6 +12,7 @@ import { createClient, errors } from '../../../src/sdk/client/client.ts';
 import { bearerToken } from '../../support/sidekey.ts';
 import { startService } from '../../support/service.ts';
 import { startUpstream } from '../../support/upstream.ts';
+import { requestBytes } from '../../support/request-body.ts';
 
 type Listener = (...parts: Parameters<RequestListener>) => unknown;
 
@@ -26,7 +26,7 @@ async function withClient(listener: Listener, domain: object = { grant: 'desk' }
 
 /** Answers with what the upstream received. */
 async function echo(request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const body = await buffer(request);
+  const body = await requestBytes(request);
   const { method, headers } = request;
   response.end(JSON.stringify({ method, headers, hex: body.toString('hex') }));
 }

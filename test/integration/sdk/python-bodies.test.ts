@@ -1,6 +1,5 @@
 /** Requests and answers of the Python clients, byte by byte, with the packages that programs use. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { buffer } from 'node:stream/consumers';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import {
@@ -14,6 +13,7 @@ import {
 import { startService } from '../../support/service.ts';
 import { bearerToken } from '../../support/sidekey.ts';
 import { startUpstream } from '../../support/upstream.ts';
+import { requestBytes } from '../../support/request-body.ts';
 
 /** A request as the upstream received it. */
 interface Received {
@@ -58,7 +58,7 @@ async function startEcho() {
   }
 
   async function respond(request: IncomingMessage, response: ServerResponse) {
-    const body = await buffer(request);
+    const body = await requestBytes(request);
     const path = request.url ?? '';
     if (request.headers.authorization !== `Bearer ${bearerToken}`) return void response.writeHead(401).end();
     received.push({ path, fields: request.headers, body });

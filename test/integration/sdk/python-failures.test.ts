@@ -2,12 +2,12 @@
 import { writeFile } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
-import { buffer } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import { failures } from '../../../src/lib/failures.ts';
 import { interpreters, linesOf, packagesMissing, startPython } from '../../support/python-program.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { startPlainUpstream } from '../../support/upstream.ts';
+import { requestBytes } from '../../support/request-body.ts';
 
 const codes = [...Object.keys(failures), 'a_newer_code'];
 
@@ -27,7 +27,7 @@ async function startAnswers() {
   const { port } = await startPlainUpstream((request, response) => void respond(request, response));
 
   async function respond(request: IncomingMessage, response: ServerResponse) {
-    await buffer(request);
+    await requestBytes(request);
     if (request.url === '/v2/me') return;
     if (request.url === '/v2/status') return void response.end('<h1>Welcome</h1>');
     if (request.url?.startsWith('/v2/audit/')) {

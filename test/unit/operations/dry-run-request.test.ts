@@ -5,9 +5,7 @@ import { questionOf } from '../../../src/operations/dry-run-request.ts';
 test('a header with 40,000 inner blanks is parsed in less than a second', () => {
   const header = `a: x${' \t'.repeat(20_000)}x`;
   const start = performance.now();
-  expect(() => questionOf({ url: 'api.example.com', headers: [header] }, 0)).toThrow(
-    'A header is not valid',
-  );
+  expect(() => questionOf({ url: 'api.example.com', headers: [header] }, 0)).toThrow('A header is not valid');
   expect(questionOf({ url: 'api.example.com', headers: [header.replaceAll('\t', ' ')] }, 0).url).toBe(
     'https://api.example.com',
   );

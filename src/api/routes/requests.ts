@@ -10,10 +10,11 @@ import { recordedBy } from '../../operations/request-rights.ts';
 import { sendRequest, withAnswer } from '../../operations/request.ts';
 import { type RawFields, responseFields } from '../../proxy/http/fields.ts';
 import type { BodySource } from '../../proxy/upstream/through-proxy.ts';
+import { operationRoute } from '../operation-route.ts';
 import type { ServiceParts } from '../parts.ts';
 import { type AnyRoute, type Given, originOf, route } from '../route.ts';
 
-/** The route that streams a request and its answer. The head of each is JSON in one field. */
+/** Routes that send one request. One takes JSON; the other streams, and the head of each way is JSON in one field. */
 
 const head = sendRequest.input.omit({ body: true }).extend({
   method: z.string().max(32),
@@ -43,7 +44,7 @@ function uploadOf(incoming: IncomingMessage, method: string): BodySource | null 
 }
 
 async function relay(
-  { body, caller, isStillAllowed, messages: { incoming, outgoing }, ...given }: Given<never, Head>,
+  { body, caller, signal, messages: { incoming, outgoing } }: Given<never, Head>,
   parts: ServiceParts,
 ): Promise<Response> {
   const { headers: fields = [], agent = null, follow: follows = false, ...written } = body;
@@ -52,14 +53,6 @@ async function relay(
   const request = requestWith({ ...written, fields, type }, upload);
   const opened = { ...parts, config: await parts.config(), audit: withOrigin(parts.audit, originOf(caller)) };
   incoming.emit('streamed');
-  const stop = new AbortController();
-  const signal = AbortSignal.any([given.signal, stop.signal]);
-  const watch = async () => {
-    do await pause(parts.timers, checkEveryMs, signal);
-    while (!signal.aborted && (await isStillAllowed()));
-    stop.abort(new SidekeyError('api_auth_required', `${caller.name} may no longer send requests.`));
-  };
-  void watch();
   try {
     await withAnswer(
       opened,
@@ -83,8 +76,6 @@ async function relay(
     // Closes the connection before the end of the body, so that the client sees an incomplete answer.
     if (!outgoing.headersSent) throw error;
     outgoing.destroy();
-  } finally {
-    stop.abort();
   }
   return RESPONSE_ALREADY_SENT;
 }
@@ -114,7 +105,7 @@ function asciiJson(value: unknown): string {
   );
 }
 
-export const relayRequest: AnyRoute = route<never, Head>({
+const relayRequest = route<never, Head>({
   method: 'post',
   path: '/v2/relay',
   id: 'relayRequest',
@@ -126,3 +117,28 @@ export const relayRequest: AnyRoute = route<never, Head>({
   isRepeatable: true,
   handle: relay,
 });
+
+/** Returns a route whose requests are given up within a second after the caller has lost the right to send them. */
+function whileAllowed(row: AnyRoute): AnyRoute {
+  return {
+    ...row,
+    async handle(given, parts) {
+      const stop = new AbortController();
+      const signal = AbortSignal.any([given.signal, stop.signal]);
+      const watch = async () => {
+        do await pause(parts.timers, checkEveryMs, signal);
+        while (!signal.aborted && (await given.isStillAllowed()));
+        stop.abort(
+          new SidekeyError('api_auth_required', `${given.caller.name} may no longer send requests.`),
+        );
+      };
+      void watch();
+      return row.handle({ ...given, signal }, parts).finally(() => stop.abort());
+    },
+  };
+}
+
+export const requestRoutes: readonly AnyRoute[] = [
+  operationRoute(sendRequest, 'POST /v2/requests', { id: 'sendRequest', command: 'fetch' }),
+  relayRequest,
+].map(whileAllowed);
