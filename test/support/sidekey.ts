@@ -104,7 +104,8 @@ export async function startSidekey(options: SidekeyOptions = {}): Promise<TestSi
   const audit = async () =>
     (await readFile(config.audit.file, 'utf8'))
       .split('\n')
-      .filter((line) => line !== '')
+      // The last line may still be incomplete.
+      .slice(0, -1)
       .map((line) => JSON.parse(line) as AuditLine)
       .map(joinExchanges());
   return {
