@@ -170,7 +170,8 @@ function framesOf({ message, stack = '' }: Error): string[] {
     .split('\n')
     .flatMap((line) => {
       const [, frame] =
-        /^ {4}at ((?:[\w.$<># [\]]+ \()?(?:file:\/\/|node:|\/)[^()\n]*:\d+:\d+\)?)$/.exec(line) ?? [];
+        /^ {4}at ((?:[\w.$<># [\]]+ \()?(?:file:\/\/|node:|\/|[A-Z]:[\\/])[^()\n]*:\d+:\d+\)?)$/.exec(line) ??
+        [];
       return frame === undefined ? [] : [frame];
     });
 }

@@ -61,6 +61,16 @@ describe('the log text of an error', () => {
     expect(errorPhrase(error)).toMatch(/^SyntaxError in .*error-facts\.test\.ts:\d+:\d+/);
   });
 
+  it.each(['file:///C:/app/input.ts', 'C:/app/input.ts', 'C:\\app\\input.cjs'])(
+    'contains a location of Windows: %s',
+    (path) => {
+      const error = Object.assign(new TypeError(secret), {
+        stack: `TypeError: ${secret}\n    at ${path}:1:2\n    at read (${path}:3:4)`,
+      });
+      expect(errorFacts(error).frames).toEqual([`${path}:1:2`, `read (${path}:3:4)`]);
+    },
+  );
+
   it('contains only the class if nothing else is safe', () => {
     expect(errorPhrase(Object.assign(new TypeError(secret), { stack: undefined }))).toBe('TypeError');
     expect(errorPhrase(null)).toBe('object');
