@@ -62,8 +62,11 @@ export function sqlProposals(db: Kysely<Schema>, run: Run): ProposalStore {
       }),
     inForce: ({ agent, lease }, at) =>
       run(() => {
-        const own = proposals().where('agent', equals(agent), agent).where('lease', equals(lease), lease);
-        return all(own.where((it) => isInForce(it, at)).orderBy('askedAt'), fromProposalRow);
+        const ofCaller = proposals()
+          .where('agent', equals(agent), agent)
+          .where('lease', equals(lease), lease);
+        const inForce = ofCaller.where((it) => isInForce(it, at));
+        return all(inForce.orderBy('answeredAt').orderBy('id'), fromProposalRow);
       }),
     use: (id, at) =>
       run(async () => {

@@ -140,6 +140,17 @@ export function proposalsConformance(
       expect(await answer(grant.id, 'declined')).toBeNull();
     });
 
+    it('returns the accepted domains of a caller in the order of their answers, those of one time by ID', async () => {
+      const all = await Promise.all(
+        [1, 2, 3].map((n) => made({ lease: lease.id, askedAt: time - n, change: host(`${n}.example.com`) })),
+      );
+      const [first, ...others] = all.map(({ id }) => id).toSorted();
+      for (const id of others) await answer(id, 'lease', time + 1);
+      await answer(first!, 'lease', time + 2);
+      const inForce = await store.proposals.inForce({ agent: 'claude', lease: lease.id }, time + 3);
+      expect(inForce.map(({ id }) => id)).toEqual([...others, first]);
+    });
+
     it('allows an approval for one exchange to be used once, within an hour, by one of several processes', async () => {
       const { id } = await made();
       expect(await store.proposals.use(id, time)).toBe(false);
