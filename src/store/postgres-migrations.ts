@@ -178,7 +178,7 @@ export const postgresMigrations: Migrations = {
   },
   '0039-people': {
     async up(db: Kysely<unknown>): Promise<void> {
-      // Names have the order of SQLite, as for `0024-grant-names`. Locks in the order of queries prevent deadlocks.
+      // Names have the order of SQLite, as for `0024-grant-names`. The order of the locks prevents deadlocks.
       await sql`lock table passkeys, people, api_keys`.execute(db);
       for (const table of ['people', 'api_keys'])
         await sql`alter table ${sql.table(table)} alter column name type text collate "C"`.execute(db);

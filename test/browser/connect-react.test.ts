@@ -86,20 +86,25 @@ async function inBrowser(open: Open, { hasSessions = true } = {}) {
   const page = await open!(`${origin}/`);
   await page.shows('now idle - -');
   const click = (selector: string) => page.evaluate(`document.querySelector('${selector}').click()`);
-  return { page, click };
+  /** Opens the popup by a button of the application. Returns a function that closes it. */
+  const opened = async (selector: string) => {
+    const popups = page.popup();
+    await click(selector);
+    const popup = await popups;
+    await popup.shows('asks to use your account');
+    return () => popup.evaluate('window.close()').catch(() => undefined);
+  };
+  return { page, click, opened };
 }
 
 describe.each(browsers)('the React component in %s%s', { timeout: 60_000 }, (_name, _why, open) => {
   const test = it.skipIf(open === null);
 
   test('shows an open popup, a closed one, and a connected account', async () => {
-    const { page, click } = await inBrowser(open);
-    const first = page.popup();
-    await click('#open');
-    const closed = await first;
-    await closed.shows('asks to use your account');
+    const { page, click, opened } = await inBrowser(open);
+    const close = await opened('#open');
     await page.shows('now open - -');
-    await closed.evaluate('window.close()').catch(() => undefined);
+    await close();
     await page.shows('now idle - - exit');
     const second = page.popup();
     await click('#open');
@@ -108,12 +113,9 @@ describe.each(browsers)('the React component in %s%s', { timeout: 60_000 }, (_na
   });
 
   test('has a button with the props of a button', async () => {
-    const { page, click } = await inBrowser(open);
-    const opened = page.popup();
-    await click('button.wide[type=button]');
-    const popup = await opened;
-    await popup.shows('asks to use your account');
-    await popup.evaluate('window.close()').catch(() => undefined);
+    const { page, opened } = await inBrowser(open);
+    const close = await opened('button.wide[type=button]');
+    await close();
     await page.shows('now idle - - button exit');
   });
 

@@ -14,7 +14,7 @@ import { operationRoute } from '../operation-route.ts';
 import type { ServiceParts } from '../parts.ts';
 import { type AnyRoute, type Given, originOf, route } from '../route.ts';
 
-/** Routes that send one request. One takes JSON; the other streams, and the head of each way is JSON in one field. */
+/** Routes that send one request: one as JSON, one as streams whose heads are JSON in one field each. */
 
 const head = sendRequest.input.omit({ body: true }).extend({
   method: z.string().max(32),
@@ -118,7 +118,7 @@ const relayRequest = route<never, Head>({
   handle: relay,
 });
 
-/** Returns a route whose requests are given up within a second after the caller has lost the right to send them. */
+/** Returns a route that gives up a request within a second after its caller has lost the right to send it. */
 function whileAllowed(row: AnyRoute): AnyRoute {
   return {
     ...row,

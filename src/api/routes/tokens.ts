@@ -100,8 +100,8 @@ async function tokenOf(
 
 /** @throws SidekeyError `not_found` */
 async function find(given: Pick<Given<never, never>, 'params'>, parts: ServiceParts): Promise<Grant> {
-  const found = await tokenOf(given, parts);
-  if (found !== null) return found;
+  const grant = await tokenOf(given, parts);
+  if (grant !== null) return grant;
   throw new SidekeyError('not_found', `Token not found for integration ${given.params['integration_key']}`, {
     hint: 'GET /v2/users/{user}/tokens lists the keys',
   });

@@ -61,7 +61,7 @@ export function fetchWith(send: Send, options: GrantOptions): typeof fetch {
   return async (input, init = {}) => {
     const request = typeof input === 'object' && 'url' in input ? input : undefined;
     const method = (init.method ?? request?.method ?? 'GET').toUpperCase();
-    const own = method === 'GET' || method === 'HEAD' ? undefined : request;
+    const upload = method === 'GET' || method === 'HEAD' ? undefined : request;
     try {
       return await relay(send, {
         ...options,
@@ -69,7 +69,7 @@ export function fetchWith(send: Send, options: GrantOptions): typeof fetch {
         url: request?.url ?? (input as string | URL).toString(),
         headers: init.headers ?? request?.headers,
         // The length of the body of a request is known only if it is read.
-        body: init.body ?? (await own?.blob()),
+        body: init.body ?? (await upload?.blob()),
         signal: init.signal === undefined ? request?.signal : init.signal,
         redirect: init.redirect ?? request?.redirect,
       });
@@ -154,11 +154,11 @@ async function upstreamResponse(response: Response, asked: string): Promise<Resp
   const { status, headers, url = asked } = JSON.parse(answer) as Answer;
   // `fetch` has decoded the body, so its encoding and its length are no longer true.
   const isDecoded = headers.some(([name]) => name.toLowerCase() === 'content-encoding');
-  const kept = headers.filter(([name]) => !isDecoded || !/^content-(?:encoding|length)$/i.test(name));
+  const fields = headers.filter(([name]) => !isDecoded || !/^content-(?:encoding|length)$/i.test(name));
   const hasBody = ![101, 103, 204, 205, 304].includes(status);
   if (!hasBody) await response.body?.cancel();
   // A stream of its own: Node.js cancels that of `response` when nothing refers to `response` any more.
   const body = hasBody ? (response.body?.pipeThrough(new TransformStream()) ?? null) : null;
-  const result = new Response(body, { status, headers: kept });
+  const result = new Response(body, { status, headers: fields });
   return Object.defineProperties(result, { url: { value: url }, redirected: { value: url !== asked } });
 }

@@ -72,7 +72,7 @@ interface Seen {
   readonly body: string;
 }
 
-/** Answers with the request. */
+/** Upstream whose answer is its request. */
 const echo: Listener = async (request, response) => {
   const body = await requestBody(request);
   response.end(JSON.stringify({ method: request.method, fields: request.headers, body }));

@@ -24,7 +24,7 @@ async function withClient(listener: Listener, domain: object = { grant: 'desk' }
   return { ...service, upstream, client, fetch: client.fetch({ grant: 'desk' }) };
 }
 
-/** Answers with what the upstream received. */
+/** Upstream whose answer is what it received. */
 async function echo(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const body = await requestBytes(request);
   const { method, headers } = request;
