@@ -61,12 +61,13 @@ export function sqlProposals(db: Kysely<Schema>, run: Run): ProposalStore {
         return first(update.returningAll(), fromProposalRow);
       }),
     inForce: ({ agent, lease }, at) =>
-      run(() => {
+      run(async () => {
         const ofCaller = proposals()
           .where('agent', equals(agent), agent)
           .where('lease', equals(lease), lease);
-        const inForce = ofCaller.where((it) => isInForce(it, at));
-        return all(inForce.orderBy('answeredAt').orderBy('id'), fromProposalRow);
+        const rows = await all(ofCaller.where((it) => isInForce(it, at)).orderBy('askedAt'), fromProposalRow);
+        // All rows of the caller are here, so the database needs no index for this order.
+        return rows.toSorted((a, b) => a.answer!.at - b.answer!.at || (a.id < b.id ? -1 : 1));
       }),
     use: (id, at) =>
       run(async () => {
