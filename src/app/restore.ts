@@ -1,7 +1,6 @@
 import { sql } from 'kysely';
 import { importAuthority } from '../ca/authority.ts';
 import type { Config } from '../config/config.ts';
-import { sealedMark } from '../grants/metadata.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { isoTime } from '../operations/format.ts';
 import { rotateKey, type RotationResult } from '../operations/rotation.ts';
@@ -171,8 +170,6 @@ async function write(
     .updateTable('revisions')
     .set((row) => ({ value: row('value', '+', 1) }))
     .execute();
-  // The backup may have unsealed metadata, which the next start then seals.
-  await db.deleteFrom('meta').where('name', '=', sealedMark).execute();
   // Blocks a rotation of the master key, because grants are sealed with the current key.
   if (isShared) await sql`lock table meta in exclusive mode`.execute(db);
   const mine = await metaOf(db);

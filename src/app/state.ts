@@ -6,7 +6,6 @@ import type { Config } from '../config/config.ts';
 import { readSecret } from '../config/secret-reference.ts';
 import { type StoreConfig, storeName } from '../config/store-place.ts';
 import { type ActivityNotes, createActivityNotes } from '../grants/activity.ts';
-import { sealClearMetadata } from '../grants/metadata.ts';
 import { openRegistry } from '../grants/registry.ts';
 import type { SidekeyError } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
@@ -76,10 +75,6 @@ export async function openState(config: Config, { log, now, env, origin }: State
     const { file, maxBytes, maxAgeMs, fsync } = config.audit;
     await vault.refresh();
     const grants = openRegistry({ store, vault, now, cacheBytes: config.limits.cached_grants });
-    if (!(await sealClearMetadata(store, grants))) {
-      const text = 'old metadata of grants is still in the file of the store: the next start removes it';
-      log.warn({ store: store.location }, text);
-    }
     const opened = await openAuditLog({ file, maxBytes, maxAgeMs, fsync, vault, store, now, logger: log });
     const audit = origin === undefined ? opened : withOrigin(opened, origin);
     // The log is sealed with the key, so it opens after the key. Nothing was sealed for the store before.

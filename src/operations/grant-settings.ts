@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { recordChange } from '../audit/log.ts';
+import type { Metadata, OpenedGrant } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { CredentialEntry } from '../grants/credential-input.ts';
 import { grantGone } from '../grants/keep.ts';
@@ -51,8 +52,18 @@ export function readSettings(written: CredentialEntry['settings']): WantedSettin
   throw inputInvalid(`"${path.join('.')}" of the credential: ${message}.`, hint);
 }
 
+/** Policy of a grant, and the metadata of its credential. */
+interface GrantSettings extends GrantPolicy {
+  readonly metadata: Metadata;
+}
+
 /** Changed values, as the store has them. Metadata is added; an empty value removes its key. */
-type SettingsChange = Partial<Omit<GrantPolicy, 'grantId'>>;
+type SettingsChange = Partial<Omit<GrantSettings, 'grantId'>>;
+
+/** Returns the settings of a grant. */
+export function settingsOf({ grant, sealed }: OpenedGrant, policy: GrantPolicy | null): GrantSettings {
+  return { ...(policy ?? noPolicy(grant.id)), metadata: sealed.metadata ?? {} };
+}
 
 /**
  * Returns the change of the stored settings. `ttl` sets the end, unless `expires` does; it is stored for the
@@ -96,8 +107,9 @@ export async function changeSettings(
   const { before, after } = await nextPolicy(store, id, change, at);
   const event = { event: 'grant.changed', grant: id, user, reason: changeText(before, after) } as const;
   await recordChange(audit, event, async () => {
-    const isSealed = await grants.changeMetadata(id, { ...before.metadata, ...change.metadata });
-    if (!isSealed || !(await store.grantPolicies.set(id, { ...change, metadata: {} }))) throw grantGone();
+    const { metadata = {}, ...policy } = change;
+    const isSealed = await grants.changeMetadata(id, metadata);
+    if (!isSealed || !(await store.grantPolicies.set(id, policy))) throw grantGone();
   });
 }
 
@@ -107,8 +119,8 @@ export async function nextPolicy(
   id: string,
   change: SettingsChange,
   at: number,
-): Promise<{ readonly before: GrantPolicy; readonly after: GrantPolicy }> {
-  const before = (await grantPolicies.get(id)) ?? noPolicy(id);
+): Promise<{ readonly before: GrantSettings; readonly after: GrantSettings }> {
+  const before = { ...((await grantPolicies.get(id)) ?? noPolicy(id)), metadata: {} };
   const after = { ...before, ...change };
   checkMaximum(change, after.maxTtlMs, at);
   return { before, after };
@@ -148,7 +160,7 @@ export const settingsMembers = {
   metadata: z.record(z.string(), z.string()),
 };
 
-export function settingsAnswer(policy: GrantPolicy) {
+export function settingsAnswer(policy: GrantSettings) {
   return {
     expires_at: isoOrNull(policy.expiresAt),
     default_ttl: secondsOrNull(policy.defaultTtlMs),
@@ -164,7 +176,7 @@ export function settingsAnswer(policy: GrantPolicy) {
  * Changed values for the audit log: `max_lease_ttl 3600 (was null)`. Spans are seconds, as in answers. Omits
  * metadata values, because the log is in the clear.
  */
-function changeText(before: GrantPolicy, after: GrantPolicy): string {
+function changeText(before: GrantSettings, after: GrantSettings): string {
   const was: Readonly<Record<string, unknown>> = settingsAnswer(before);
   return Object.entries(settingsAnswer(after))
     .map(([key, value]) => [key, JSON.stringify(value), JSON.stringify(was[key])])

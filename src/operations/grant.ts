@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import { accountOf } from '../domain/credential.ts';
 import { grantGone } from '../grants/keep.ts';
-import { settingsOf } from '../grants/metadata.ts';
 import { readScopes } from '../grants/oauth/scopes.ts';
 import { describeSource } from '../grants/sources/source.ts';
 import { caughtFailure, SidekeyError } from '../lib/errors.ts';
@@ -29,6 +28,7 @@ import {
   settingsChange,
   settingsInput,
   settingsMembers,
+  settingsOf,
 } from './grant-settings.ts';
 
 import { findDomains, findGrant } from './find.ts';

@@ -19,7 +19,16 @@ import {
   toLeaseRow,
   toPolicyRow,
 } from './schema.ts';
-import type { AgentRecord, LeaseChoice, LeaseQuery, LeaseStore, Page, Store, TakeOver } from './store.ts';
+import type {
+  AgentRecord,
+  GrantPolicy,
+  LeaseChoice,
+  LeaseQuery,
+  LeaseStore,
+  Page,
+  Store,
+  TakeOver,
+} from './store.ts';
 
 /** Queries for the rights of agents. Each is one statement or one transaction. */
 
@@ -40,12 +49,6 @@ export function sqlAgentRights(
       get: (grantId) => run(() => first(allPolicies(db).where('grantId', '=', grantId), fromPolicyRow)),
       some: (ids) =>
         run(() => inBatches(ids, (some) => all(allPolicies(db).where('grantId', 'in', some), fromPolicyRow))),
-      withMetadata: ({ after, limit }) =>
-        run(() => {
-          const some = allPolicies(db).where('metadata', '<>', '[]');
-          const place = after === undefined ? after : [after];
-          return all(pageOf(some, ['grantId'], place, limit), fromPolicyRow);
-        }),
       leaseMaxima: (...page) => run(() => all(leaseMaxima(db, ...page), fromPolicyRow)),
       set: (grantId, policy) =>
         change(async (inside, note) => {
@@ -143,8 +146,11 @@ function sqlLeases(db: Kysely<Schema>, run: Run, change: Change): LeaseStore {
   };
 }
 
+/** Columns that are read: the table has another one, which is not used. */
+const policyColumns = Object.keys(noPolicy('')) as (keyof GrantPolicy)[];
+
 function allPolicies(from: Kysely<Schema>) {
-  return from.selectFrom('grantPolicies').selectAll();
+  return from.selectFrom('grantPolicies').select(policyColumns);
 }
 
 /** Ends the approvals of a lease, and its accepted proposals. */

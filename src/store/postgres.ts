@@ -79,8 +79,6 @@ export async function openPostgresStore(
       fault: (error) => postgresFault(location, error),
       // A commit waits for the disk.
       synced: () => Promise.resolve(),
-      // The server removes dead rows. `VACUUM FULL` would block the table, and only its owner may run it.
-      purge: () => Promise.resolve(true),
       close: async () => {
         await changes.close();
         await pool.end();

@@ -90,8 +90,8 @@ type AgentRow = Stored<AgentRecord, { labels: string }>;
 type BindingRow = Stored<BindingRecord, { kind: string }>;
 /** A lease; `grants` is a JSON array of ids. */
 type LeaseRow = Stored<LeaseRecord, { grants: string }>;
-/** The policy of a grant; `labels` is a JSON array of texts, and `metadata` one of `KEY=VALUE`. */
-type PolicyRow = Stored<GrantPolicy, { labels: string; metadata: string }>;
+/** The policy of a grant; `labels` is a JSON array of texts. */
+type PolicyRow = Stored<GrantPolicy, { labels: string }>;
 /**
  * The activity of a grant; `lacked` has a space between scopes. It is separate from the grant, because each
  * change of a grant also changes its revision and its seal.
@@ -171,17 +171,11 @@ export function fromLeaseRow(row: LeaseRow): LeaseRecord {
 }
 
 export function toPolicyRow(policy: GrantPolicy): PolicyRow {
-  const pairs = Object.entries(policy.metadata).map(([key, value]) => `${key}=${value}`);
-  return { ...policy, labels: JSON.stringify(policy.labels), metadata: JSON.stringify(pairs) };
+  return { ...policy, labels: JSON.stringify(policy.labels) };
 }
 
 export function fromPolicyRow(row: PolicyRow): GrantPolicy {
-  const place = `the policy of the grant ${row.grantId}`;
-  const pairs = parseTexts(row.metadata, place, 'metadata').map((text) => {
-    const at = text.indexOf('=');
-    return [text.slice(0, at), text.slice(at + 1)] as const;
-  });
-  return { ...row, labels: parseTexts(row.labels, place, 'labels'), metadata: Object.fromEntries(pairs) };
+  return { ...row, labels: parseTexts(row.labels, `the policy of the grant ${row.grantId}`, 'labels') };
 }
 
 /** Returns the policy of a grant for which nothing was set. */
@@ -194,7 +188,6 @@ export function noPolicy(grantId: string): GrantPolicy {
     leaseDefaultMs: null,
     leaseMaxMs: null,
     labels: [],
-    metadata: {},
   };
 }
 

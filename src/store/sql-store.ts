@@ -36,14 +36,13 @@ interface SqlStoreParts extends StoreWrites {
   readonly lockClock: () => Expression<number>;
   /** Classifies a driver error: violated unique constraint, conflict with a concurrent write, or fault. */
   readonly fault: (error: unknown) => Fault;
-  readonly purge: () => Promise<boolean>;
   /** Closes the connection, once. */
   readonly close: () => Promise<void>;
 }
 
 /** Returns the queries of the store for any SQL database. Each is one atomic statement or transaction. */
 export function sqlStore(parts: SqlStoreParts): Store {
-  const { db, location, now, lockClock, epoch, fault, purge, close } = parts;
+  const { db, location, now, lockClock, epoch, fault, close } = parts;
   const pending = new Set<Promise<unknown>>();
   let closing: Promise<void> | null = null;
 
@@ -181,8 +180,6 @@ export function sqlStore(parts: SqlStoreParts): Store {
     enrolments: sqlEnrolments(db, run, lockClock),
 
     changeCounts: parts.writesInWith ? changeCounts(db, run, lockClock) : null,
-
-    purge: () => run(purge),
 
     close() {
       closing ??= Promise.allSettled(pending).then(close);

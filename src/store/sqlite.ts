@@ -104,24 +104,11 @@ export async function openSqliteStore(path: string, options: SqliteStoreOptions)
     writesInWith: false,
     fault: (error) => (isOvertaken(error) ? 'again' : sqliteFault(location, error)),
     synced: log.synced,
-    purge: async () => purge(database),
     close: async () => {
       await log.close();
       closeDatabase(database);
     },
   });
-}
-
-/** Rewrites the file without free space (https://sqlite.org/lang_vacuum.html), and truncates the log. */
-function purge(database: Database): boolean {
-  try {
-    database.exec('vacuum');
-    // The pragma reports 1 if a reader still needs the log.
-    return pragma(database, 'wal_checkpoint(truncate)') === 0;
-  } catch (error) {
-    if (['BUSY', 'LOCKED', 'FULL'].includes(sqliteCode(error) ?? '')) return false;
-    throw error;
-  }
 }
 
 /** Opens the tables of a store for a copy. @throws as `openSqliteStore` */

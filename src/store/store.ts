@@ -195,9 +195,6 @@ export interface Store {
   /** Changes counts of limits that several machines share; null: only one machine uses the store. */
   readonly changeCounts: ChangeCounts | null;
 
-  /** Purges replaced and deleted rows from a SQLite file. False: a process or a full disk prevented that. */
-  purge(): Promise<boolean>;
-
   /** Finishes the calls in progress and closes. Idempotent. */
   close(): Promise<void>;
 }
@@ -699,8 +696,6 @@ export interface GrantPolicy {
   readonly leaseMaxMs: number | null;
   /** Labels of the grant, for bindings and rules. */
   readonly labels: readonly string[];
-  /** Values of the user by key. Stored only by an earlier version (see `grants/metadata.ts`). */
-  readonly metadata: Readonly<Record<string, string>>;
 }
 
 export interface BoundAgent extends AgentRecord {
@@ -849,8 +844,6 @@ interface GrantPolicyStore {
   get(grantId: string): Promise<GrantPolicy | null>;
   /** Returns the policies of these grants, in any order. */
   some(grantIds: readonly string[]): Promise<GrantPolicy[]>;
-  /** Returns policies that have `metadata`, ordered by grant. */
-  withMetadata(page: Page<string>): Promise<GrantPolicy[]>;
   /**
    * Returns up to `limit` policies whose `leaseMaxMs` is less than `below`, ordered by it, then by grant.
    * @param after the last policy of the page before

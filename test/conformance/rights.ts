@@ -426,7 +426,6 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         leaseDefaultMs: null,
         leaseMaxMs: null,
         labels: [],
-        metadata: {},
       };
 
       it('keep earlier fields when others are set', async () => {
@@ -439,28 +438,6 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect(await store.grantPolicies.get(record.id)).toEqual({ ...policy, maxTtlMs: 6 });
         expect(await store.grantPolicies.set(record.id, { maxTtlMs: null })).toBe(true);
         expect(await store.grantPolicies.get(record.id)).toEqual(policy);
-      });
-
-      it('keep metadata of any text until it is replaced', async () => {
-        const { id } = grantRecord();
-        await store.grants.insert(grantRecord({ id }));
-        const metadata = { team: 'infra', note: 'a "b" = ü' };
-        await store.grantPolicies.set(id, { metadata });
-        await store.grantPolicies.set(id, { labels: ['prod'] });
-        expect(await store.grantPolicies.get(id)).toMatchObject({ metadata, labels: ['prod'] });
-        await store.grantPolicies.set(id, { metadata: {} });
-        expect((await store.grantPolicies.get(id))?.metadata).toEqual({});
-      });
-
-      it('with metadata are returned in pages, ordered by grant', async () => {
-        const ids = ['a', 'b', 'c', 'd'];
-        for (const id of ids) await store.grants.insert(grantRecord({ id, name: id }));
-        for (const id of ids) await store.grantPolicies.set(id, { metadata: id === 'b' ? {} : { id } });
-        const pages = await Promise.all(
-          [undefined, 'c', 'd'].map((after) => store.grantPolicies.withMetadata({ after, limit: 2 })),
-        );
-        const found = pages.map((page) => page.map(({ grantId }) => grantId));
-        expect(found).toEqual([['a', 'c'], ['d'], []]);
       });
 
       it('are deleted with their grant, and are not stored for a missing grant', async () => {
@@ -678,7 +655,6 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
           () => store.leases.use('x', 1),
           () => store.leases.removeEnded(1),
           () => store.grantPolicies.get('x'),
-          () => store.grantPolicies.withMetadata({}),
           () => store.grantPolicies.set('x', {}),
           () => store.rights.revision(),
           () => store.rights.noteUses([]),

@@ -308,18 +308,6 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
       expect(await store.grantPolicies.some(ids)).toHaveLength(1);
     });
 
-    it('can be purged while other processes use it, and keeps its rows', async () => {
-      const record = grantRecord();
-      await store.grants.insert(record);
-      const second = await subject.second();
-      await second.grantPolicies.set(record.id, { labels: ['x'] });
-      expect(await store.purge()).toBe(true);
-      expect(plain(await second.grants.get(record.id))).toEqual(plain({ ...record, labels: ['x'] }));
-      expect(await store.grantPolicies.get(record.id)).toMatchObject({ labels: ['x'] });
-      await second.grants.remove(record.id);
-      expect(await store.grants.find({})).toEqual([]);
-    });
-
     describe('sealed values', () => {
       it('are replaced only if they are unchanged, and the revision stays', async () => {
         const [kept, changed] = [grantRecord(), grantRecord({ name: 'other' })];

@@ -4,9 +4,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, it } from 'vitest';
-import { openTables } from '../../src/app/state.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { type Machine, engines, machine, ok, opened, openedStore } from '../support/backup-machine.ts';
 import { createMarks, filesBelow } from '../support/marks.ts';
@@ -29,20 +27,6 @@ async function leaksOf(at: Machine, marks: Marks): Promise<readonly string[]> {
 
 const metadataOf = async (at: Machine, name = 'work') =>
   ((await at.json(['grant', 'show', name])) as { settings: { metadata: object } }).settings.metadata;
-
-/** Makes a grant with metadata as an earlier version did, which changed it twice. */
-async function olderStore(at: Machine, marks: Marks) {
-  await at.grant('work', { api_key: 'key' });
-  const { store, close } = await openedStore(at);
-  const [grant] = await store.grants.find({});
-  await store.grantPolicies.set(grant!.id, { metadata: { customer: marks.mark('a former value') } });
-  await store.grantPolicies.set(grant!.id, { labels: ['x'] });
-  const metadata = { [marks.mark('a key')]: marks.mark('a value'), note: marks.password('a note') };
-  await store.grantPolicies.set(grant!.id, { metadata });
-  await store.meta.change('metadata_sealed', Uint8Array.of(1), { metadata_sealed: null });
-  await close();
-  return metadata;
-}
 
 describe.each(engines)('metadata of grants in %s', (_name, engine) => {
   const isMissing = engine === 'postgres' && postgresMissing !== null;
@@ -70,40 +54,6 @@ describe.each(engines)('metadata of grants in %s', (_name, engine) => {
     expect([...(await leaksOf(at, marks)), ...(await leaksOf(fresh, marks))]).toEqual([]);
   });
 
-  it.skipIf(isMissing)(
-    'from an earlier version is shown, and is sealed when the key opens the store',
-    async () => {
-      const [at, marks] = [await machine(engine), createMarks()];
-      const metadata = await olderStore(at, marks);
-      expect((await leaksOf(at, marks)).join()).toContain('a value');
-      expect(await metadataOf(at)).toEqual(metadata);
-      await (await opened(at)).close();
-      expect(await leaksOf(at, marks)).toEqual([]);
-      expect(await metadataOf(at)).toEqual(metadata);
-      expect(await at.json(['grant', 'show', 'work'])).toMatchObject({
-        settings: { labels: ['x'] },
-        state: 'active',
-      });
-    },
-  );
-
-  it.skipIf(isMissing)('from an older backup is sealed when restored into a store in use', async () => {
-    const [at, marks] = [await machine(engine), createMarks()];
-    const metadata = await olderStore(at, marks);
-    const tables = await openTables(await loadConfig(at.configFile, { env: {} }), {});
-    const policies = await tables.db.selectFrom('grantPolicies').selectAll().execute();
-    const state = await opened(at);
-    await tables.db.deleteFrom('grantPolicies').execute();
-    await tables.db.insertInto('grantPolicies').values(policies).execute();
-    expect(await at.backup(at.at('x.age'))).toMatchObject(ok);
-    await state.store.grants.remove(policies[0]!.grantId);
-    await state.close();
-    await tables.close();
-    expect(await at.restore(at.at('x.age'), '--replace')).toMatchObject(ok);
-    expect(await metadataOf(at)).toEqual(metadata);
-    expect(await leaksOf(at, marks)).toEqual([]);
-  });
-
   it.skipIf(isMissing)('cannot be opened in place of the metadata of another grant', async () => {
     const at = await machine(engine);
     for (const name of ['work', 'home']) {
@@ -118,42 +68,5 @@ describe.each(engines)('metadata of grants in %s', (_name, engine) => {
     const shown = await at.run(['grant', 'show', 'work']);
     expect(shown).toMatchObject({ exit: 1, stderr: expect.stringContaining('does not open') });
     expect(await metadataOf(at, 'home')).toEqual({ of: 'home' });
-  });
-});
-
-describe('the files of a SQLite store', () => {
-  it('are purged at the next start if a reader has kept old metadata in them', async () => {
-    const [at, marks] = [await machine('sqlite'), createMarks()];
-    const metadata = await olderStore(at, marks);
-    const reader = new DatabaseSync(at.at('data', 'sidekey.db'));
-    reader.exec('begin');
-    reader.prepare('select * from grants').all();
-    await (await opened(at)).close();
-    expect(await leaksOf(at, marks)).not.toEqual([]);
-    reader.exec('commit');
-    await (await opened(at)).close();
-    // The last connection that closes would remove the log.
-    expect(await leaksOf(at, marks)).toEqual([]);
-    reader.close();
-    expect(await metadataOf(at)).toEqual(metadata);
-  });
-
-  it('are purged at the next start after a grant becomes usable again', async () => {
-    const [at, marks] = [await machine('sqlite'), createMarks()];
-    const metadata = await olderStore(at, marks);
-    const { store, close } = await openedStore(at);
-    const [grant] = await store.grants.find({});
-    const { revision, sealed } = grant!;
-    await store.grants.replace({ ...grant!, sealed: Buffer.alloc(9), revision: revision + 1 }, revision);
-    await (await opened(at)).close();
-    const [damaged] = await store.grants.find({});
-    await store.sealed.replace('grants', [{ id: grant!.id, was: damaged!.sealed, sealed }]);
-    await close();
-    const sqlite = new DatabaseSync(at.at('data', 'sidekey.db'));
-    sqlite.prepare('update grants set revision = ?').run(revision);
-    sqlite.close();
-    await (await opened(at)).close();
-    expect(await leaksOf(at, marks)).toEqual([]);
-    expect(await metadataOf(at)).toEqual(metadata);
   });
 });

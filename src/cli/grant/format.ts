@@ -3,12 +3,12 @@ import type { Grant } from '../../domain/grant.ts';
 import { certificateFacts } from '../../grants/client-certificate.ts';
 import { dateTime, expiryOf, relativeTime, spanText, when } from '../../operations/format.ts';
 import type { Clocks } from '../../operations/grant-clocks.ts';
-import type { GrantPolicy } from '../../store/store.ts';
+import type { ShownGrant } from '../../operations/grant.ts';
 
 /** Texts about grants that several commands print. */
 
 /** Rows of the settings of a grant; null: nothing is set. */
-export function settingsRows(policy: GrantPolicy, now: number) {
+export function settingsRows(policy: ShownGrant['policy'], now: number) {
   const { expiresAt, labels, metadata } = policy;
   const pairs = Object.entries(metadata).map(([key, value]) => `${key}=${value}`);
   return {

@@ -200,7 +200,7 @@ describe.skipIf(postgresMissing !== null)(`a backup of SQLite${postgresMissing ?
       bindings: [everything],
     });
     await store.leases.insert(leaseRecord({ ...bot, grants: [grant!.id] }));
-    await store.grantPolicies.set(grant!.id, { labels: ['x'], metadata: { team: 'infra' } });
+    await store.grantPolicies.set(grant!.id, { labels: ['x'] });
     await store.activity.note(grant!.id, { failedAt: 5, failure: 'ä' });
     await store.auditHeads.put({ log: '/other', node: 'n/1', seq: 7, sealed: Buffer.of(0, 255) });
     await store.people.insert({

@@ -159,11 +159,6 @@ test.each<[string, (store: Store) => Promise<unknown>, string]>([
     ({ sessions }) => sessions.removeEnded(5),
     'SEARCH sessions USING INDEX sessions_expires_at',
   ],
-  [
-    'settings with metadata',
-    ({ grantPolicies }) => grantPolicies.withMetadata({ after: 'a', limit: 3 }),
-    'SEARCH grant_policies USING INDEX sqlite_auto',
-  ],
 ])('a page of %s is read by an index, without a sort', async (_, read, expected) => {
   const prepare = vi.spyOn(DatabaseSync.prototype, 'prepare');
   onTestFinished(() => prepare.mockRestore());

@@ -32,12 +32,6 @@ describe('a row of the rights tables', () => {
     expect(fromLeaseRow(toLeaseRow(lease))).toEqual(lease);
   });
 
-  it.each(['', 'null', '{}', '"a=b"', '[1]', '[["a"]]'])('with the metadata %j is refused', (metadata) => {
-    expect(() => fromPolicyRow({ ...toPolicyRow(noPolicy('g')), metadata })).toThrow(
-      expect.objectContaining({ code: 'store_damaged' }),
-    );
-  });
-
   it.each(['', 'all', 'GRANT', '*'])('with the binding kind %j is refused', (kind) => {
     expect(() => fromBindingRow({ agent: 'claude', kind, value: '*', createdAt: 0 })).toThrow(
       expect.objectContaining({ code: 'store_damaged' }),

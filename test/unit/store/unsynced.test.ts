@@ -43,7 +43,6 @@ function recordedStore(writesInWith = false) {
       throw error;
     },
     synced: () => Promise.resolve(),
-    purge: () => Promise.resolve(true),
     close: () => Promise.resolve(),
   });
   return { store, statements };
