@@ -21,26 +21,6 @@ import type { TokenIdentity } from './token-identity.ts';
 export type Holder =
   HeldToken | { readonly kind: 'identity'; readonly agent: BoundAgent; readonly identity: TokenIdentity };
 
-/**
- * The rights that were used last. A miss costs one read by index. What is unknown is not kept, so a new token
- * is valid at once.
- */
-interface PermissionCache {
-  /**
-   * Returns a number that changes whenever a right in memory may have changed; null: a read must tell.
-   * @throws SidekeyError as `Store.epoch`
-   */
-  version(): number | null;
-  /** Returns the holder of a token by its SHA-256; undefined: it must be read. */
-  holder(tokenHash: Uint8Array): HeldToken | undefined;
-  /** Returns a holder that is not older than this call; null: the token is unknown. */
-  readHolder(tokenHash: Uint8Array): Promise<HeldToken | null>;
-  /** Returns an agent with its bindings; undefined: it must be read. */
-  agent(name: string): BoundAgent | undefined;
-  /** Returns an agent that is not older than this call; null: there is none. */
-  readAgent(name: string): Promise<BoundAgent | null>;
-}
-
 /** A token or a lease in memory, without its agent: many leases may share one. */
 interface Kept {
   readonly held: { readonly kind: 'token'; readonly token: AgentTokenRecord } | KeptLease;
@@ -63,13 +43,18 @@ interface KeptAgent {
 const entryBytes = 1_500;
 const textBytes = 150;
 
-/** @param maxBytes approximate bound of the memory */
+/**
+ * Keeps the rights that were used last. A miss costs one read by index. What is unknown is not kept, so a new
+ * token is valid at once.
+ *
+ * @param maxBytes approximate bound of the memory
+ */
 export function createPermissionCache(
   store: Pick<Store, 'epoch' | 'changesSince'> & {
     readonly rights: Pick<Store['rights'], 'revision' | 'holder' | 'agent'>;
   },
   maxBytes: number,
-): PermissionCache {
+) {
   const maxSize = Math.ceil(maxBytes / 2);
   const agents = new LRUCache<string, KeptAgent>({
     maxSize,
@@ -206,12 +191,18 @@ export function createPermissionCache(
   }
 
   return {
-    version() {
+    /**
+     * Returns a number that changes whenever a right in memory may have changed; null: a read must tell.
+     * @throws SidekeyError as `Store.epoch`
+     */
+    version(): number | null {
       follow();
       return isDoubted ? null : version;
     },
-    holder: (tokenHash) => holderOf(hashKey(tokenHash)),
-    readHolder(tokenHash) {
+    /** Returns the holder of a token by its SHA-256; undefined: it must be read. */
+    holder: (tokenHash: Uint8Array) => holderOf(hashKey(tokenHash)),
+    /** Returns a holder that is not older than this call; null: the token is unknown. */
+    readHolder(tokenHash: Uint8Array): Promise<HeldToken | null> {
       // The time of a look-up by hash reveals nothing, because nobody can find a token for a given hash.
       const key = hashKey(tokenHash);
       return readOnce(
@@ -225,8 +216,10 @@ export function createPermissionCache(
             : keepHolder(key, found),
       );
     },
+    /** Returns an agent with its bindings; undefined: it must be read. */
     agent: agentOf,
-    readAgent: (name) =>
+    /** Returns an agent that is not older than this call; null: there is none. */
+    readAgent: (name: string) =>
       readOnce(
         name,
         () => agentOf(name),

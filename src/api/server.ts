@@ -40,12 +40,7 @@ interface AdminParts extends ApprovalRouteParts {
 export type ServiceHandler = (request: IncomingMessage, response: ServerResponse) => Promise<void>;
 
 /** The server of the API and the approval pages. */
-export interface AdminServer {
-  /** @throws SidekeyError `port_in_use`, `listen_failed` */
-  listen(host: string, port: number): Promise<{ readonly host: string; readonly port: number }>;
-  /** Waits up to a second for exchanges in progress. Idempotent. */
-  close(): Promise<void>;
-}
+export type AdminServer = Awaited<ReturnType<typeof createAdminServer>>;
 
 /** Maximum bytes of a form; the longest valid one has 12. */
 const maxFormBytes = 1_024;
@@ -74,7 +69,7 @@ type Handler = (request: IncomingMessage, response: ServerResponse) => void;
  *
  * @throws SidekeyError `config_invalid` for a certificate that cannot be used
  */
-export async function createAdminServer(parts: AdminParts): Promise<AdminServer> {
+export async function createAdminServer(parts: AdminParts) {
   const underWay = new Set<Promise<void>>();
   const places = new ConnectionPlaces(() => maxConnections);
   const handler: Handler = (request, response) => {
@@ -111,7 +106,8 @@ export async function createAdminServer(parts: AdminParts): Promise<AdminServer>
 
   let closing: Promise<void> | undefined;
   return {
-    async listen(host, port) {
+    /** @throws SidekeyError `port_in_use`, `listen_failed` */
+    async listen(host: string, port: number): Promise<{ readonly host: string; readonly port: number }> {
       await once(server.listen({ host, port, exclusive: true }), 'listening').catch(
         (cause: NodeJS.ErrnoException) => {
           throw listenFailure(cause, { host, port, setting: 'admin.listen' });
@@ -122,7 +118,8 @@ export async function createAdminServer(parts: AdminParts): Promise<AdminServer>
       const { address, port: actual } = server.address() as AddressInfo;
       return { host: address, port: actual };
     },
-    close() {
+    /** Waits up to a second for exchanges in progress. Idempotent. */
+    close(): Promise<void> {
       closing ??= (async () => {
         following?.[Symbol.dispose]();
         const closed = new Promise<void>((resolve) => {

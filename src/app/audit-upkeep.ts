@@ -27,19 +27,12 @@ interface UpkeepParts extends Omit<SinkParts, 'file'> {
   readonly audit: Pick<AuditLog, 'append'>;
 }
 
-interface Upkeep {
-  /** Applies new settings except the file. A changed sink resumes where its namesake stopped. */
-  reconfigure(config: AuditConfig): void;
-  /** Delivers the remaining lines for at most 3 seconds, and stops. */
-  close(): Promise<void>;
-}
-
 /** Milliseconds between runs of packing and retention. */
 const upkeepMs = 60_000;
 const anchorTimeoutMs = 30_000;
 
 /** Packs or removes rotated files, ships lines, writes anchors. Retries failures. Blocks no request. */
-export function startAuditUpkeep(parts: UpkeepParts): Upkeep {
+export function startAuditUpkeep(parts: UpkeepParts) {
   const { timers } = parts;
   let { config } = parts;
   const sinks = new Map<string, RunningSink>();
@@ -81,24 +74,23 @@ export function startAuditUpkeep(parts: UpkeepParts): Upkeep {
     await tend({ ...parts, config }, signal);
   });
   return {
-    reconfigure(next) {
+    /** Applies new settings except the file. A changed sink resumes where its namesake stopped. */
+    reconfigure(next: AuditConfig): void {
       config = { ...next, file: config.file };
       shipTo(next.sinks);
       anchorAs(next.anchor);
     },
-    async close() {
+    /** Delivers the remaining lines for at most 3 seconds, and stops. */
+    async close(): Promise<void> {
       await Promise.all([stopTending(), anchoring?.stop()]);
       await Promise.all([...Array.from(sinks.values(), ({ close }) => close()), ...leaving]);
     },
   };
 }
 
-interface RunningAnchor {
-  readonly facts: string;
-  readonly stop: () => Promise<void>;
-}
+type RunningAnchor = ReturnType<typeof beginAnchoring>;
 
-function beginAnchoring(config: AnchorConfig, parts: UpkeepParts): RunningAnchor {
+function beginAnchoring(config: AnchorConfig, parts: UpkeepParts) {
   return { facts: factsOf(config), stop: repeat(parts.timers, config.everyMs, anchorOnce(config, parts)) };
 }
 
@@ -219,12 +211,7 @@ interface SinkParts {
 /** Milliseconds that a closing sink has for the last lines. */
 const closeTimeoutMs = 3_000;
 
-interface RunningSink {
-  /** Settings in the form of `factsOf`. */
-  readonly facts: string;
-  /** Delivers the remaining lines for at most 3 seconds. Idempotent. */
-  readonly close: () => Promise<void>;
-}
+type RunningSink = ReturnType<typeof beginSink>;
 
 /** Serializes settings to compare them. */
 function factsOf(config: object | null): string {
@@ -232,7 +219,7 @@ function factsOf(config: object | null): string {
 }
 
 /** @param after end of the predecessor: two sinks must not deliver the same lines */
-function beginSink(config: SinkConfig, parts: SinkParts, after: Promise<void> | undefined): RunningSink {
+function beginSink(config: SinkConfig, parts: SinkParts, after: Promise<void> | undefined) {
   let closing: Promise<void> | undefined;
   let shipping = after === undefined ? startSink(config, parts) : undefined;
   const begun = after?.then(() => {
@@ -242,7 +229,12 @@ function beginSink(config: SinkConfig, parts: SinkParts, after: Promise<void> | 
     await begun;
     await shipping?.close(closeTimeoutMs);
   };
-  return { facts: factsOf(config), close: () => (closing ??= close()) };
+  return {
+    /** Settings in the form of `factsOf`. */
+    facts: factsOf(config),
+    /** Delivers the remaining lines for at most 3 seconds. Idempotent. */
+    close: () => (closing ??= close()),
+  };
 }
 
 function startSink(config: SinkConfig, parts: SinkParts): Shipping {

@@ -29,12 +29,7 @@ export interface VaultToken {
 }
 
 /** Sends requests to one server. */
-export interface VaultClient {
-  /** Returns the JSON of a 2xx response, and its request's token. @throws SidekeyError with `code` */
-  request(method: 'GET' | 'POST', path: string, body?: object): Promise<VaultReply>;
-  /** Returns the life of a token. For a token of the config, sends a request. @throws as `request` */
-  lifeOf(token: VaultToken): Promise<VaultLife>;
-}
+export type VaultClient = ReturnType<typeof createVaultClient>;
 
 /** A successful response. */
 interface VaultReply {
@@ -94,7 +89,7 @@ type Login = Exclude<VaultServer['login'], { readonly method: 'token' }>;
 export function createVaultClient(
   { address, namespace, ca, login, where }: VaultServer,
   { config, env, now, code }: VaultClientParts,
-): VaultClient {
+) {
   let current: VaultToken | null = null;
   let pending: Promise<VaultToken> | null = null;
 
@@ -206,7 +201,8 @@ export function createVaultClient(
   }
 
   return {
-    async request(method, path, body) {
+    /** Returns the JSON of a 2xx response, and its request's token. @throws SidekeyError with `code` */
+    async request(method: 'GET' | 'POST', path: string, body?: object): Promise<VaultReply> {
       const attempt = async () => {
         const token = await liveToken();
         return { token, ...(await send(method, path, { body, token: token.text })) };
@@ -221,7 +217,8 @@ export function createVaultClient(
       if (!reply.isOk) throw reply.refusal;
       return reply;
     },
-    async lifeOf(token) {
+    /** Returns the life of a token. For a token of the config, sends a request. @throws as `request` */
+    async lifeOf(token: VaultToken): Promise<VaultLife> {
       if (token.life !== null) return token.life;
       const { isOk, answer, askedAt, refusal } = await send('GET', 'auth/token/lookup-self', {
         token: token.text,

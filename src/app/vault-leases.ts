@@ -10,14 +10,7 @@ export interface VaultSecret {
   readonly expiresAt: number | null;
 }
 
-export interface VaultLeases {
-  /**
-   * Reads the secret of a path. All readers share a lease until it is due. It is then renewed or replaced. If
-   * `isRefused`, the upstream refused the secret of the lease, so the lease is replaced.
-   * @throws as `VaultClient.request`
-   */
-  read(path: string, isRefused: boolean): Promise<VaultSecret>;
-}
+export type VaultLeases = ReturnType<typeof openVaultLeases>;
 
 interface Lease {
   readonly id: string;
@@ -29,7 +22,7 @@ interface Lease {
 }
 
 /** Opens the leases of a server. Sends nothing before the first read. `now`: milliseconds since the epoch. */
-export function openVaultLeases(client: VaultClient, now: () => number): VaultLeases {
+export function openVaultLeases(client: VaultClient, now: () => number) {
   const leases = new Map<string, Lease>();
   const flights = new Map<string, Promise<VaultSecret>>();
 
@@ -85,7 +78,12 @@ export function openVaultLeases(client: VaultClient, now: () => number): VaultLe
   }
 
   return {
-    read(path, isRefused) {
+    /**
+     * Reads the secret of a path. All readers share a lease until it is due. It is then renewed or replaced. If
+     * `isRefused`, the upstream refused the secret of the lease, so the lease is replaced.
+     * @throws as `VaultClient.request`
+     */
+    read(path: string, isRefused: boolean): Promise<VaultSecret> {
       const key = `${isRefused} ${path}`;
       let flight = flights.get(key);
       if (flight === undefined) {

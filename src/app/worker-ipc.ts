@@ -8,13 +8,7 @@ import { type Hint, hintOf, remedy } from '../lib/hint.ts';
 import type { Figure } from '../proxy/telemetry/figures.ts';
 
 /** A bound socket. Only workers accept its connections. */
-export interface ListeningSocket {
-  readonly address: AddressInfo;
-  /** Handle to send to workers, whose servers listen on it. */
-  readonly handle: SocketHandle;
-  /** Closes this process's handle; workers keep theirs. Idempotent. */
-  close(): void;
-}
+export type ListeningSocket = ReturnType<typeof named>;
 
 /** Handle for `net.Server.listen` and `ChildProcess.send`. */
 export interface SocketHandle {
@@ -85,10 +79,7 @@ function unusable(reason: string): SidekeyError {
 }
 
 /** Returns a handle with its address. Closes the handle if the socket is not bound. */
-function named(
-  handle: (SocketHandle & Named) | number,
-  refuse: (code: string) => SidekeyError,
-): ListeningSocket {
+function named(handle: (SocketHandle & Named) | number, refuse: (code: string) => SidekeyError) {
   if (typeof handle === 'number') throw refuse(getSystemErrorName(handle));
   const address = {} as AddressInfo;
   // This call reports a port in use, instead of bind.
@@ -100,8 +91,10 @@ function named(
   let isOpen = true;
   return {
     address,
+    /** Handle to send to workers, whose servers listen on it. */
     handle,
-    close() {
+    /** Closes this process's handle; workers keep theirs. Idempotent. */
+    close(): void {
       if (isOpen) handle.close();
       isOpen = false;
     },

@@ -309,17 +309,15 @@ const maxDelayAloneMs = 2_000;
 /** Consecutive workers that ended before they served. With no other worker left, the supervisor gives up. */
 const maxFailedStarts = 5;
 
-/** Back-off of replacements, by the number of workers in a row that ended soon after their start. */
-interface Replacement {
-  /** Returns the delay of the next start in milliseconds. */
-  readonly ended: (servedMs: number, othersServe: boolean) => number;
-}
-
-/** Replaces the first worker at once; each further one doubles the delay, until a worker stays healthy. */
-export function createReplacement(): Replacement {
+/**
+ * Returns the back-off of replacements, by the number of workers in a row that ended soon after their start.
+ * Replaces the first worker at once; each further one doubles the delay, until a worker stays healthy.
+ */
+export function createReplacement() {
   let inRow = 0;
   return {
-    ended(servedMs, othersServe) {
+    /** Returns the delay of the next start in milliseconds. */
+    ended: (servedMs: number, othersServe: boolean): number => {
       inRow = servedMs >= healthyMs ? 1 : inRow + 1;
       const max = othersServe ? maxDelayMs : maxDelayAloneMs;
       return inRow === 1 ? 0 : Math.min(max, minDelayMs * 2 ** (inRow - 2));

@@ -31,21 +31,13 @@ interface ApprovalTellerOptions {
   readonly random: () => number;
 }
 
-/** Sends questions to receivers. */
-interface ApprovalTeller {
-  /** Sends a question until a call succeeds or it expires. Call the returned function when it has ended. */
-  readonly announce: (question: Question) => () => void;
-  /** Cancels all calls, and waits for their end. */
-  close(): Promise<void>;
-}
-
 /** Milliseconds for one POST. */
 const postTimeout = 10_000;
 const shortestBackOff = 1_000;
 const longestBackOff = 30_000;
 
-/** Creates the sender. */
-export function createApprovalTeller(options: ApprovalTellerOptions): ApprovalTeller {
+/** Creates the sender of questions to receivers. */
+export function createApprovalTeller(options: ApprovalTellerOptions) {
   const { receivers, link, now, timers, log, random } = options;
   const closing = new AbortController();
   const underWay = new Set<Promise<void>>();
@@ -99,14 +91,16 @@ export function createApprovalTeller(options: ApprovalTellerOptions): ApprovalTe
   }
 
   return {
-    announce(question) {
+    /** Sends a question until a call succeeds or it expires. Call the returned function when it has ended. */
+    announce: (question: Question): (() => void) => {
       if (closing.signal.aborted) return () => {};
       const message = questionMessage(question, link(question));
       const asked = { message, summary: summaryOf(question), exchange: question.exchange };
       const ends = receivers().map((to) => begin(to, asked, question.expiresAt));
       return () => ends.forEach((end) => end());
     },
-    async close() {
+    /** Cancels all calls, and waits for their end. */
+    async close(): Promise<void> {
       closing.abort();
       await Promise.all(underWay);
     },
@@ -121,14 +115,7 @@ export const sealHeader = 'sidekey-seal';
 /** Question of a link. A later question may have the same id with another `expiresAt`. */
 type Linked = Pick<Question, 'id' | 'expiresAt'>;
 
-export interface ApprovalLinks {
-  /** Returns `/approve/ID/SIGNATURE`, or `/approve/body/ID/SIGNATURE`, which only shows the body. */
-  pathFor(question: Linked, part?: 'body'): string;
-  /** Returns the question of a link; null: an invalid signature. Takes constant time. */
-  verify(link: LinkParts): Linked | null;
-  /** Returns an HMAC that proves that a process with the key sent this body. */
-  sealOf(question: Linked, body: string): string;
-}
+export type ApprovalLinks = ReturnType<typeof createApprovalLinks>;
 
 /** A path that has the form of a link. */
 interface LinkParts {
@@ -147,7 +134,7 @@ const endLength = 8;
  * Creates and verifies links with a key of the vault, so any process with the master key verifies them
  * without a lookup. Signatures have 256 bits, so failed attempts are not counted.
  */
-export function createApprovalLinks(vault: Pick<Vault, 'mac'>): ApprovalLinks {
+export function createApprovalLinks(vault: Pick<Vault, 'mac'>) {
   const signatureOf = ({ id, expiresAt }: Linked, isBody: boolean) => {
     const end = Buffer.alloc(6);
     end.writeUIntBE(expiresAt, 0, 6);
@@ -157,10 +144,14 @@ export function createApprovalLinks(vault: Pick<Vault, 'mac'>): ApprovalLinks {
     );
   };
   return {
-    pathFor: (question, part) =>
+    /** Returns `/approve/ID/SIGNATURE`, or `/approve/body/ID/SIGNATURE`, which only shows the body. */
+    pathFor: (question: Linked, part?: 'body') =>
       `/approve/${part === 'body' ? 'body/' : ''}${question.id}/${signatureOf(question, part === 'body')}`,
-    sealOf: ({ id, expiresAt }, body) => vault.mac('approval-link', `text ${id} ${expiresAt} ${body}`),
-    verify({ id, isBody, signature }) {
+    /** Returns an HMAC that proves that a process with the key sent this body. */
+    sealOf: ({ id, expiresAt }: Linked, body: string) =>
+      vault.mac('approval-link', `text ${id} ${expiresAt} ${body}`),
+    /** Returns the question of a link; null: an invalid signature. Takes constant time. */
+    verify({ id, isBody, signature }: LinkParts): Linked | null {
       const expiresAt = Buffer.from(signature.slice(0, endLength), 'base64url').readUIntBE(0, 6);
       // Compares the texts, because several base64url texts decode to the same bytes.
       const [given, right] = [Buffer.from(signature), Buffer.from(signatureOf({ id, expiresAt }, isBody))];

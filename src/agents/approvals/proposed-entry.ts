@@ -1,7 +1,6 @@
 import type { AuditLog } from '../../domain/event.ts';
 import { recordChange } from '../../audit/log.ts';
-import type { Config } from '../../config/config.ts';
-import { allowDomain, type DomainEdit, setDomain, writeConfigAtomically } from '../../config/edit.ts';
+import { allowDomain, setDomain, writeConfigAtomically } from '../../config/edit.ts';
 import { parseConfig, readConfigText } from '../../config/load.ts';
 import { displayName } from '../../config/problem.ts';
 import { unifiedDiff } from '../../lib/diff.ts';
@@ -14,17 +13,7 @@ import { assertUnlisted } from './proposals.ts';
 type ProposedDomainChange = Extract<ProposedChange, { readonly kind: 'domain' }>;
 
 /** An edit of the config file that was not written yet. */
-export interface ProposedEntry {
-  readonly edit: DomainEdit;
-  /** The config after the edit. */
-  readonly config: Config;
-  /** The edit as a unified diff. */
-  readonly diff: string;
-  /** Content of the entry, for the audit. */
-  readonly summary: string;
-  /** Writes the file, audited first. @throws SidekeyError as `writeConfigAtomically`; `audit_unavailable` */
-  write(audit: Pick<AuditLog, 'append' | 'note'>): Promise<void>;
-}
+export type ProposedEntry = Awaited<ReturnType<typeof proposedEntry>>;
 
 /**
  * Prepares the entry of a proposed domain; the new text is valid.
@@ -32,11 +21,7 @@ export interface ProposedEntry {
  * @param file absolute path of the config file
  * @throws SidekeyError `domain_not_allowed` or `already_exists` if the map now has the host; `config_invalid`
  */
-export async function proposedEntry(
-  change: ProposedDomainChange,
-  file: string,
-  env: NodeJS.ProcessEnv,
-): Promise<ProposedEntry> {
+export async function proposedEntry(change: ProposedDomainChange, file: string, env: NodeJS.ProcessEnv) {
   const previous = await readConfigText(file);
   const { domains, proxy } = await parseConfig(previous, file, { env });
   assertUnlisted({ domains: createDomainMap(domains), unmatched: proxy.unmatchedHosts }, change);
@@ -46,10 +31,14 @@ export async function proposedEntry(
   const summary = grant === null ? 'tunnel' : `grant ${grant}`;
   return {
     edit,
+    /** The config after the edit. */
     config,
+    /** The edit as a unified diff. */
     diff: unifiedDiff(previous, edit.text, displayName(file)),
+    /** Content of the entry, for the audit. */
     summary,
-    write: (audit) =>
+    /** Writes the file, audited first. @throws SidekeyError as `writeConfigAtomically`; `audit_unavailable` */
+    write: (audit: Pick<AuditLog, 'append' | 'note'>) =>
       recordChange(audit, { event: 'domain.changed', host: edit.pattern, reason: summary }, () =>
         writeConfigAtomically(file, edit.text, { env, previous }),
       ),

@@ -11,18 +11,6 @@ type End =
   | { readonly kind: 'answer'; readonly answer: Answer }
   | { readonly kind: 'late' | 'gone' | 'stopping' | 'removed' };
 
-/** Requests of this process that wait for an answer. */
-interface PendingApprovals {
-  /** Resolves with the first event that ends the wait. */
-  until(question: Question, leaving: Gone): Promise<End>;
-  /** Ends the wait for this question, if any, with the answer. */
-  answered(id: string, answer: Answer): void;
-  /** Calls `ApprovalStore.withdraw`. Rejects if that fails, and tries again later. */
-  withdraw(id: string): Promise<Answer | null>;
-  /** Ends all present and future waits. */
-  close(): void;
-}
-
 /** Milliseconds for which a question can be answered after the last heartbeat of its process. */
 const leaseMs = 10_000;
 
@@ -31,12 +19,8 @@ const heartbeatMs = 2_000;
 /** Milliseconds between polls for answers of other processes; a poll takes about a microsecond. */
 const pollMs = 100;
 
-/** Polls the store while a request waits: any process may answer. */
-function createPendingApprovals({
-  store,
-  now,
-  timers,
-}: Pick<QueueParts, 'store' | 'now' | 'timers'>): PendingApprovals {
+/** Returns the requests of this process that wait for an answer. Polls the store: any process may answer. */
+function createPendingApprovals({ store, now, timers }: Pick<QueueParts, 'store' | 'now' | 'timers'>) {
   const waiting = new Map<string, (how: End) => void>();
   /** Ids of questions whose wait has ended and which must still be withdrawn. */
   const over = new Set<string>();
@@ -82,7 +66,8 @@ function createPendingApprovals({
   }
 
   return {
-    until({ id, expiresAt }, leaving) {
+    /** Resolves with the first event that ends the wait. */
+    until({ id, expiresAt }: Question, leaving: Gone): Promise<End> {
       return new Promise((resolve) => {
         const end = (how: End) => {
           if (!waiting.delete(id)) return;
@@ -103,8 +88,10 @@ function createPendingApprovals({
         lookLater();
       });
     },
-    answered: (id, answer) => waiting.get(id)?.({ kind: 'answer', answer }),
-    async withdraw(id) {
+    /** Ends the wait for this question, if any, with the answer. */
+    answered: (id: string, answer: Answer) => waiting.get(id)?.({ kind: 'answer', answer }),
+    /** Calls `ApprovalStore.withdraw`. Rejects if that fails, and tries again later. */
+    async withdraw(id: string): Promise<Answer | null> {
       try {
         return await store.approvals.withdraw(id);
       } catch (error) {
@@ -113,7 +100,8 @@ function createPendingApprovals({
         throw error;
       }
     },
-    close() {
+    /** Ends all present and future waits. */
+    close(): void {
       closed = true;
       stopLooking?.();
       for (const end of waiting.values()) end({ kind: 'stopping' });
