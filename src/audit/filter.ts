@@ -113,14 +113,7 @@ export function keyConditions(filter: AuditFilter): KeyCondition[] {
 }
 
 /** Reports, without parsing, that a writer's line may match: neither function rules it out. */
-export interface Gate {
-  /** Checks the fields that a line has by itself: its bytes, event and time. */
-  own(line: Buffer, event: string, time: string): boolean;
-  /** Checks the other fields, which may be in the access of the exchange that the line ends. */
-  inherited(line: Buffer, access?: Buffer): boolean;
-  /** Reports whether a line in a text may pass `own`. */
-  ownIn(text: Buffer): boolean;
-}
+export type Gate = ReturnType<typeof createGate>;
 
 /** Outcomes that lines omit. */
 const usualOutcomes: ReadonlySet<string | undefined> = new Set(auditEventNames.map(usualOutcome));
@@ -130,7 +123,7 @@ function textOf(field: object): Buffer {
   return Buffer.from(formatLine(field as AuditLine).slice(1, -1));
 }
 
-export function createGate(filter: AuditFilter): Gate {
+export function createGate(filter: AuditFilter) {
   const { event, by, outcome, grants, port } = filter;
   const isInRange = rangeOf(filter);
   const fields = exactFields.filter((name) => name !== 'outcome' && filter[name] !== undefined);
@@ -145,13 +138,16 @@ export function createGate(filter: AuditFilter): Gate {
   if (event?.endsWith('*') === false) everywhere.push(textOf({ event }));
   if (outcome !== undefined && !usualOutcomes.has(outcome)) everywhere.push(outcomeText);
   return {
-    ownIn: (text) => everywhere.every((part) => text.includes(part)),
-    own: (line, name, time) =>
+    /** Reports whether a line in a text may pass `own`. */
+    ownIn: (text: Buffer) => everywhere.every((part) => text.includes(part)),
+    /** Checks the fields that a line has by itself: its bytes, event and time. */
+    own: (line: Buffer, name: string, time: string) =>
       (event === undefined || isEventOf(event, name)) &&
       isInRange(time) &&
       (outcome === undefined || usualOutcome(name) === outcome || line.includes(outcomeText)) &&
       terms.every((text) => line.includes(text)),
-    inherited: (line, access) =>
+    /** Checks the other fields, which may be in the access of the exchange that the line ends. */
+    inherited: (line: Buffer, access?: Buffer) =>
       inherited.every((texts) =>
         texts.some((text) => line.includes(text) || access?.includes(text) === true),
       ),

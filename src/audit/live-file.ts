@@ -291,18 +291,10 @@ function decodeAll(file: string, vault: AuditVault): HeadRecord[] {
 }
 
 /** The record of one slot, open for writing. */
-export interface HeadWriter {
-  /** Passes the record to the operating system. */
-  write(head: Head): void;
-  /** Makes the record durable, and for a new file also its name. */
-  sync(isNew: boolean): void;
-  /** Reports whether the path still names this file. */
-  inPlace(): boolean;
-  close(): void;
-}
+export type HeadWriter = ReturnType<typeof openHead>;
 
 /** Opens (or creates, 0600) the head file for the record of `slot`. Its `Head.slots` never decreases. */
-export function openHead(file: string, slot: number, vault: AuditVault, calls: DiskCalls = disk): HeadWriter {
+export function openHead(file: string, slot: number, vault: AuditVault, calls: DiskCalls = disk) {
   const path = headFile(file);
   const fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600);
   const id = fileId(fs.fstatSync(fd, { bigint: true }));
@@ -320,16 +312,19 @@ export function openHead(file: string, slot: number, vault: AuditVault, calls: D
     return slots;
   }
   return {
-    write(head) {
+    /** Passes the record to the operating system. */
+    write(head: Head): void {
       const record = encodeHead({ ...head, slots: slotsNow() }, vault);
       const written = calls.writeAt(fd, record, (slot - 1) * headSize);
       if (written !== headSize)
         throw new Error(`Only ${written} of ${headSize} bytes of a head record were written.`);
     },
-    sync(isNew) {
+    /** Makes the record durable, and for a new file also its name. */
+    sync(isNew: boolean): void {
       fs.fdatasyncSync(fd);
       if (isNew) syncFolder(path);
     },
+    /** Reports whether the path still names this file. */
     inPlace: () => fileIdAt(path) === id,
     close: () => fs.closeSync(fd),
   };

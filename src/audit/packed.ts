@@ -49,20 +49,8 @@ interface Block {
   readonly textSize: number;
 }
 
-interface PackedText {
-  /** Bytes of text in the sound blocks. */
-  readonly size: number;
-  /** The damage behind `size`; undefined if the whole file is sound. */
-  readonly damage: PackedDamage | undefined;
-  /**
-   * Copies text from the offset `at`; returns the number of bytes, 0 at the end.
-   * @throws PackedDamage
-   */
-  read(into: Buffer, at: number): number;
-}
-
 /** Reads the block table of the packed file `fd`. Keeps one inflated block in memory. */
-export function openPacked(fd: number): PackedText {
+export function openPacked(fd: number) {
   const { blocks, size, damage } = findBlocks(fd);
   let inflated: { block: Block; text: Buffer } | undefined;
 
@@ -78,9 +66,15 @@ export function openPacked(fd: number): PackedText {
   }
 
   return {
+    /** Bytes of text in the sound blocks. */
     size,
+    /** The damage behind `size`; undefined if the whole file is sound. */
     damage,
-    read(into, at) {
+    /**
+     * Copies text from the offset `at`; returns the number of bytes, 0 at the end.
+     * @throws PackedDamage
+     */
+    read(into: Buffer, at: number): number {
       const block = blockAt(at);
       if (block === undefined) {
         if (damage !== undefined && into.length > 0) throw damage;

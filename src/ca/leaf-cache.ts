@@ -13,24 +13,7 @@ import {
 } from './certificate.ts';
 
 /** TLS server contexts by host. */
-export interface LeafCache {
-  /**
-   * Returns the TLS context for connections to this host (TLS 1.2 or later). A miss creates a leaf. A later
-   * context of a host accepts the session tickets of an earlier one until the ticket keys change.
-   * @param host canonical (see `canonicalHost`)
-   * @throws SidekeyError as `issueLeaf`; nothing is cached then
-   */
-  secureContextFor(host: string): SecureContext;
-  /**
-   * Creates the context that `secureContextFor` would create now or within `aheadMs` milliseconds. Returns
-   * false if the cached one is still valid then.
-   * @throws as `secureContextFor`
-   */
-  prepare(host: string, aheadMs: number): boolean;
-  readonly size: number;
-  /** Maximum number of hosts. */
-  readonly capacity: number;
-}
+export type LeafCache = ReturnType<typeof createLeafCache>;
 
 interface LeafCacheOptions {
   /** Returns the current CA. Called for each context, so that a reloaded CA is used at once. */
@@ -51,7 +34,7 @@ interface Entry {
   readonly period: number;
 }
 
-export function createLeafCache(options: LeafCacheOptions): LeafCache {
+export function createLeafCache(options: LeafCacheOptions) {
   const { tickets = createTicketKeys(), capacity = 1_000 } = options;
   const entries = new LRUCache<string, Entry>({ max: capacity });
 
@@ -65,7 +48,13 @@ export function createLeafCache(options: LeafCacheOptions): LeafCache {
   }
 
   return {
-    secureContextFor(host) {
+    /**
+     * Returns the TLS context for connections to this host (TLS 1.2 or later). A miss creates a leaf. A later
+     * context of a host accepts the session tickets of an earlier one until the ticket keys change.
+     * @param host canonical (see `canonicalHost`)
+     * @throws SidekeyError as `issueLeaf`; nothing is cached then
+     */
+    secureContextFor(host: string): SecureContext {
       const authority = options.authority();
       const now = options.now();
       const held = entries.get(host);
@@ -75,7 +64,12 @@ export function createLeafCache(options: LeafCacheOptions): LeafCache {
       if (held.period !== tickets.periodAt(now)) return make(host, held.leaf, authority, now).context;
       return held.context;
     },
-    prepare(host, aheadMs) {
+    /**
+     * Creates the context that `secureContextFor` would create now or within `aheadMs` milliseconds. Returns
+     * false if the cached one is still valid then.
+     * @throws as `secureContextFor`
+     */
+    prepare(host: string, aheadMs: number): boolean {
       const authority = options.authority();
       const now = options.now();
       const held = entries.peek(host);
@@ -88,6 +82,7 @@ export function createLeafCache(options: LeafCacheOptions): LeafCache {
     get size() {
       return entries.size;
     },
+    /** Maximum number of hosts. */
     capacity,
   };
 }
@@ -103,14 +98,6 @@ function isFresh({ leaf, authority: made }: Entry, authority: CertificateAuthori
   return notAfter - now >= (notAfter - notBefore) / 3 || notAfter >= authority.notAfter;
 }
 
-/** Creation of leaves before their first use. */
-interface LeafPrefetch {
-  /** Keeps leaves ready for these hosts, in this order, instead of those of an earlier call. */
-  prepare(hosts: Iterable<string>): void;
-  /** Stops the creation of leaves. Idempotent. */
-  close(): void;
-}
-
 interface LeafPrefetchOptions {
   readonly leaves: Pick<LeafCache, 'prepare' | 'capacity'>;
   /** Runs a function once, after the work that is due now. The returned function cancels it. */
@@ -123,10 +110,11 @@ interface LeafPrefetchOptions {
 const lookMs = 3_600_000;
 
 /**
- * Returns a prefetch without hosts. It creates one leaf (under 1 ms) at a time and yields in between, so no
- * exchange waits longer. It skips hosts for which no leaf can be created: a later request gets the error.
+ * Returns a prefetch without hosts, which creates leaves before their first use. It creates one leaf (under
+ * 1 ms) at a time and yields in between, so no exchange waits longer. It skips hosts for which no leaf can be
+ * created: a later request gets the error.
  */
-export function createLeafPrefetch({ leaves, soon, later }: LeafPrefetchOptions): LeafPrefetch {
+export function createLeafPrefetch({ leaves, soon, later }: LeafPrefetchOptions) {
   let wanted: readonly string[] = [];
   let isClosed = false;
   /** Cancels the scheduled work. */
@@ -157,14 +145,16 @@ export function createLeafPrefetch({ leaves, soon, later }: LeafPrefetchOptions)
   }
 
   return {
-    prepare(hosts) {
+    /** Keeps leaves ready for these hosts, in this order, instead of those of an earlier call. */
+    prepare(hosts: Iterable<string>): void {
       if (isClosed) return;
       cancel?.();
       // Hosts of wildcard patterns need places in the cache too.
       wanted = [...new Set(hosts)].slice(0, Math.floor(leaves.capacity / 2));
       if (wanted.length > 0) look();
     },
-    close() {
+    /** Stops the creation of leaves. Idempotent. */
+    close(): void {
       isClosed = true;
       cancel?.();
     },
@@ -255,12 +245,7 @@ function wholeSeconds(milliseconds: number): number {
  * that: in TLS 1.3 it does not compare the server name with that of the session. Keys are never written to
  * disk.
  */
-interface TicketKeys {
-  /** Returns the period of the keys at `now`. Keys of one period cannot decrypt tickets of another. */
-  periodAt(now: number): number;
-  /** Returns 48 bytes for `tls.createSecureContext`: name, MAC key, cipher key. Deterministic. */
-  keysFor(facts: TicketFacts): Buffer;
-}
+type TicketKeys = ReturnType<typeof createTicketKeys>;
 
 interface TicketFacts {
   /** Canonical. */
@@ -283,13 +268,15 @@ const periodMs = 86_400_000;
  * end with the process.
  * @throws Error if the material is too short
  */
-export function createTicketKeys(material: Uint8Array = randomBytes(ticketMaterialBytes)): TicketKeys {
+export function createTicketKeys(material: Uint8Array = randomBytes(ticketMaterialBytes)) {
   if (material.length < 32) throw new Error('The material of ticket keys is too short.');
   const secret = Buffer.from(material);
   return {
-    periodAt: (now) => Math.floor(now / periodMs),
+    /** Returns the period of the keys at `now`. Keys of one period cannot decrypt tickets of another. */
+    periodAt: (now: number) => Math.floor(now / periodMs),
     // SHA-384 has exactly 48 bytes. No fact contains a line break, so the input is unambiguous.
-    keysFor: ({ host, authority, period }) =>
+    /** Returns 48 bytes for `tls.createSecureContext`: name, MAC key, cipher key. Deterministic. */
+    keysFor: ({ host, authority, period }: TicketFacts) =>
       createHmac('sha384', secret).update(`sidekey tls tickets\n${period}\n${authority}\n${host}`).digest(),
   };
 }

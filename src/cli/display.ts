@@ -1,27 +1,25 @@
 import { styleText } from 'node:util';
 import { visible } from '../lib/text.ts';
 
-export interface Display {
-  /** Columns of the terminal; Infinity: no terminal, so texts have their full length. */
-  readonly width: number;
-  /** Returns the text in a style if the stream has colors. */
-  readonly paint: (style: 'green' | 'red' | 'yellow' | 'bold', text: string) => string;
-}
+export type Display = ReturnType<typeof createDisplay>;
 
 /** Returns the display of a stream. Reads the width on each use, because a window can change. */
 export function createDisplay(
   stream: { readonly isTTY?: boolean; readonly columns?: number },
   env: NodeJS.ProcessEnv,
-): Display {
+) {
   const isTerminal = stream.isTTY === true;
   // https://no-color.org: any value but the empty one
   const isColored = isTerminal && (env['NO_COLOR'] ?? '') === '' && env['TERM'] !== 'dumb';
   return {
+    /** Columns of the terminal; Infinity: no terminal, so texts have their full length. */
     get width() {
       if (!isTerminal) return Infinity;
       return (stream.columns ?? 0) > 0 ? Number(stream.columns) : 80;
     },
-    paint: (style, text) => (isColored ? styleText(style, text, { validateStream: false }) : text),
+    /** Returns the text in a style if the stream has colors. */
+    paint: (style: 'green' | 'red' | 'yellow' | 'bold', text: string) =>
+      isColored ? styleText(style, text, { validateStream: false }) : text,
   };
 }
 
@@ -37,21 +35,15 @@ interface TableShape {
   readonly widest?: number;
 }
 
-/** A table whose columns widen with its rows. */
-interface Table {
-  /** Widens the columns to fit the cells. */
-  readonly add: (cells: readonly string[]) => void;
-  readonly head: () => string;
-  /** Returns a row after `add`. */
-  readonly line: (cells: readonly string[]) => string;
-}
-
-/** Creates a table within the width of a display. Escapes control characters, as cells may be untrusted. */
+/**
+ * Creates a table within the width of a display, whose columns widen with its rows. Escapes control
+ * characters, as cells may be untrusted.
+ */
 export function createTable(
   { width, paint }: Display,
   headings: readonly string[],
   { least = [], floor = 12, widest = Infinity }: TableShape = {},
-): Table {
+) {
   const wanted = headings.map(widthOf);
   const order = least.map((heading) => headings.indexOf(heading)).filter((index) => index >= 0);
   let widths: readonly number[] | null = null;
@@ -84,7 +76,8 @@ export function createTable(
       .trimEnd();
   }
   return {
-    add(cells) {
+    /** Widens the columns to fit the cells. */
+    add: (cells: readonly string[]): void => {
       for (const [index, cell] of cells.entries()) {
         const most = width === Infinity ? widest : Infinity;
         const room = Math.max(wanted[index] ?? 0, Math.min(most, widthOf(visible(cell))));
@@ -93,7 +86,9 @@ export function createTable(
       }
     },
     head: () => line(headings, (text) => paint('bold', text)),
-    line: (cells) => line(cells, (text, heading) => (stated.has(heading) ? paintState(paint, text) : text)),
+    /** Returns a row after `add`. */
+    line: (cells: readonly string[]) =>
+      line(cells, (text, heading) => (stated.has(heading) ? paintState(paint, text) : text)),
   };
 }
 

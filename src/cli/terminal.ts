@@ -155,13 +155,7 @@ const maxInputBytes = 1_048_576;
 export type Input = NodeJS.ReadableStream & { readonly isTTY?: boolean };
 
 /** Standard input, line by line. */
-export interface Lines {
-  readonly isTerminal: boolean;
-  /** Returns the next line, without its end; null at the end of input. On a terminal, prompts first. */
-  next(question: string): Promise<string | null>;
-  /** Ends the wait: a pending call returns null, and the process may exit. */
-  close(): void;
-}
+export type Lines = ReturnType<typeof openLines>;
 
 /** Prompts for yes or no. Empty input returns the default. The end of the input returns no. */
 export async function confirm(
@@ -191,7 +185,7 @@ export function openLines(
   stdin: Input,
   terminal: NodeJS.WritableStream,
   interrupted = (): void => void process.kill(process.pid, 'SIGINT'),
-): Lines {
+) {
   const isTerminal = stdin.isTTY === true;
   let reader: ReturnType<typeof createInterface> | null = null;
   let read: NodeJS.AsyncIterator<string> | null = null;
@@ -199,7 +193,8 @@ export function openLines(
   let isClosed = false;
   return {
     isTerminal,
-    async next(question) {
+    /** Returns the next line, without its end; null at the end of input. On a terminal, prompts first. */
+    async next(question: string): Promise<string | null> {
       if (reader === null && isClosed) return null;
       reader ??= createInterface({
         input: stdin,
@@ -215,7 +210,8 @@ export function openLines(
       isWaiting = false;
       return done === true ? null : value.slice(0, maxLineLength);
     },
-    close() {
+    /** Ends the wait: a pending call returns null, and the process may exit. */
+    close(): void {
       // Starts a new line for later output.
       if (isTerminal && isWaiting) terminal.write('\n');
       isClosed = true;

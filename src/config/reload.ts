@@ -18,24 +18,8 @@ import { exposureOf } from '../lib/exposed.ts';
 import { createCheckPace } from '../lib/timers.ts';
 import { maxConfigBytes } from './document.ts';
 
-/** A config file whose edits take effect at once. */
-interface FollowedConfig {
-  /**
-   * Called for each request. Returns null if the file has not changed since the last load; else resolves when
-   * the content at the time of this call, or later content, is loaded. One load serves all callers. Invalid
-   * content is loaded once. Under load the file is checked every 5 ms (`createCheckPace`).
-   */
-  newest(): Promise<void> | null;
-  /** Checks the file now, and resolves when changed content is loaded. */
-  check(): Promise<void>;
-  /** Loads the file even if it has not changed. */
-  reload(): Promise<void>;
-  /** Resolves when no load is in progress. */
-  idle(): Promise<void>;
-}
-
 /**
- * Follows a config file from its current content.
+ * Follows a config file from its current content. Its edits take effect at once.
  *
  * @param load loads the file and applies valid content; never rejects. Only one call runs at a time, so that
  * older content never replaces newer content.
@@ -44,7 +28,7 @@ export function followConfig(
   file: string,
   load: () => Promise<void>,
   isDue: () => boolean = createCheckPace(),
-): FollowedConfig {
+) {
   const sources = configSources(file);
   let loading: Promise<void> | null = null;
 
@@ -65,10 +49,18 @@ export function followConfig(
 
   const check = (): Promise<void> => loadAfterNow(() => sources.differ());
   return {
+    /**
+     * Called for each request. Returns null if the file has not changed since the last load; else resolves when
+     * the content at the time of this call, or later content, is loaded. One load serves all callers. Invalid
+     * content is loaded once. Under load the file is checked every 5 ms (`createCheckPace`).
+     */
     newest: () => (loading === null && !(isDue() && sources.differ()) ? null : check()),
+    /** Checks the file now, and resolves when changed content is loaded. */
     check,
+    /** Loads the file even if it has not changed. */
     reload: () => loadAfterNow(() => true),
-    async idle() {
+    /** Resolves when no load is in progress. */
+    async idle(): Promise<void> {
       await loading;
     },
   };
@@ -86,12 +78,7 @@ interface WatchConfigOptions {
   readonly safetyMs?: number | undefined;
 }
 
-export interface ConfigWatch {
-  /** Checks now; resolves after a change was reported. */
-  check(): Promise<void>;
-  /** Ends the watch. Idempotent. */
-  close(): void;
-}
+export type ConfigWatch = Awaited<ReturnType<typeof watchConfig>>;
 
 /**
  * Reports each change of the content of the config file or of a provider definition beside it. Detects writes
@@ -100,7 +87,7 @@ export interface ConfigWatch {
  *
  * Resolves when the watch is active. A caller that loads the file after that misses no change.
  */
-export async function watchConfig(file: string, options: WatchConfigOptions): Promise<ConfigWatch> {
+export async function watchConfig(file: string, options: WatchConfigOptions) {
   const path = resolve(file);
   const definitions = join(dirname(path), 'providers');
   const folders = new Map<string, Folder>();
@@ -173,7 +160,12 @@ export async function watchConfig(file: string, options: WatchConfigOptions): Pr
   };
   options.signal?.addEventListener('abort', close, { once: true });
   if (options.signal?.aborted) close();
-  return { check, close };
+  return {
+    /** Checks now; resolves after a change was reported. */
+    check,
+    /** Ends the watch. Idempotent. */
+    close,
+  };
 }
 
 interface Folder {
@@ -245,20 +237,6 @@ export function readRegularFile(path: string, most: number): FileContent | null 
   }
 }
 
-/** The files of a config: the config file, and the user's provider definitions. */
-interface ConfigSources {
-  /**
-   * Reports whether the content differs from the last taken state; false while the config file is missing.
-   * Costs a `stat` (about 1.5 µs) of the file, the folder, and each definition in it. Reads files only after
-   * a change. Synchronous, so that nothing can happen between the check and its consequence.
-   */
-  differ(): boolean;
-  /** Stores the current content as the reference of `differ`. Called before a load. */
-  take(): void;
-  /** Called after a load. If a file changed during the load, the next call of `differ` returns true. */
-  loaded(): void;
-}
-
 /**
  * Milliseconds after a change during which contents are compared instead of times: a second change within one
  * tick of the file system's clock keeps the times. The coarsest clocks tick every two seconds (FAT).
@@ -275,12 +253,12 @@ interface Taken {
 }
 
 /**
- * Takes the current state of the files of a config. Never throws: an unreadable file has its error as
- * content.
+ * Takes the current state of the files of a config: the config file, and the user's provider definitions.
+ * Never throws: an unreadable file has its error as content.
  *
  * @param stampOf returns the metadata of a path; undefined if it is missing or unreachable
  */
-export function configSources(file: string, stampOf = statOf): ConfigSources {
+export function configSources(file: string, stampOf = statOf) {
   const folder = join(dirname(file), 'providers');
   let taken: Taken | null = read();
 
@@ -310,7 +288,12 @@ export function configSources(file: string, stampOf = statOf): ConfigSources {
   }
 
   return {
-    differ() {
+    /**
+     * Reports whether the content differs from the last taken state; false while the config file is missing.
+     * Costs a `stat` (about 1.5 µs) of the file, the folder, and each definition in it. Reads files only after
+     * a change. Synchronous, so that nothing can happen between the check and its consequence.
+     */
+    differ(): boolean {
       if (taken?.settled === true && isUntouched(taken)) return false;
       const current = read();
       if (current.digest === null) return false;
@@ -318,10 +301,12 @@ export function configSources(file: string, stampOf = statOf): ConfigSources {
       taken = current;
       return false;
     },
-    take() {
+    /** Stores the current content as the reference of `differ`. Called before a load. */
+    take(): void {
       taken = read();
     },
-    loaded() {
+    /** Called after a load. If a file changed during the load, the next call of `differ` returns true. */
+    loaded(): void {
       if (taken !== null && !isUntouched(taken)) taken = null;
     },
   };

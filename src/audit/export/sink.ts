@@ -92,12 +92,7 @@ interface ShipOptions {
   readonly random: () => number;
 }
 
-export interface Shipping {
-  /** Counts records that the receiver rejected permanently. */
-  rejected(count: number): void;
-  /** Delivers the current lines within `patienceMs`, and ends. The next start delivers the rest. */
-  close(patienceMs: number): Promise<void>;
-}
+export type Shipping = ReturnType<typeof startShipping>;
 
 const batchBytes = 262_144;
 /** Bytes before the first line that are searched for accesses. */
@@ -116,7 +111,7 @@ const longestBackOff = 300_000;
  * file is the only buffer: a batch is read at the position and delivered, and only then the position
  * advances. A slow, dead or restarted sink loses no line and delays nobody, and may get a line twice.
  */
-export function startShipping(options: ShipOptions): Shipping {
+export function startShipping(options: ShipOptions) {
   const { file, name, sink, now, timers, logger } = options;
   const ending = new AbortController();
   const abandoned = new AbortController();
@@ -254,11 +249,13 @@ export function startShipping(options: ShipOptions): Shipping {
   });
 
   return {
-    rejected(count) {
+    /** Counts records that the receiver rejected permanently. */
+    rejected(count: number): void {
       if (state !== undefined) keep({ ...state, rejected: state.rejected + count });
       logger.warn({ sink: name, count }, 'a receiver of the audit log rejected lines for good');
     },
-    async close(patienceMs) {
+    /** Delivers the current lines within `patienceMs`, and ends. The next start delivers the rest. */
+    async close(patienceMs: number): Promise<void> {
       ending.abort();
       const cancel = timers.after(patienceMs, () => abandoned.abort(new SinkFailure('the process ends')));
       await running;

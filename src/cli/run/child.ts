@@ -232,12 +232,7 @@ function isStopped(pid: number): boolean {
 }
 
 /** The signals of a process with a child. */
-export interface Signals {
-  /** Signal that asked this process to end before the child started. */
-  readonly ended: NodeJS.Signals | null;
-  /** Passes later signals to a command; null: it has ended. */
-  passTo(receive: ((signal: NodeJS.Signals) => void) | null): void;
-}
+export type Signals = ReturnType<typeof takeSignals>;
 
 /** Signals that the terminal sends to all processes of its group. */
 const ofTheTerminal = ['SIGINT', 'SIGQUIT'] as const;
@@ -252,7 +247,7 @@ const sameSignalMs = 500;
  * Installs signal handlers. Before the command starts, terminating signals are remembered; while it runs, all
  * are forwarded except those of the terminal; afterwards they are delayed while this process ends.
  */
-export function takeSignals(now: () => number): Signals {
+export function takeSignals(now: () => number) {
   const isGivenByTerminal = hasTerminal();
   let receive: ((signal: NodeJS.Signals) => void) | null = null;
   let ended: NodeJS.Signals | null = null;
@@ -269,10 +264,12 @@ export function takeSignals(now: () => number): Signals {
   for (const signal of ending) process.on(signal, () => end(signal, false));
   for (const signal of others) process.on(signal, () => receive?.(signal));
   return {
+    /** Signal that asked this process to end before the child started. */
     get ended() {
       return ended;
     },
-    passTo(next) {
+    /** Passes later signals to a command; null: it has ended. */
+    passTo(next: ((signal: NodeJS.Signals) => void) | null): void {
       receive = next;
       if (next === null) over = now();
     },

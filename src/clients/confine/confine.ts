@@ -77,16 +77,10 @@ async function refusalOf(bubblewrap: string): Promise<string | null> {
 }
 
 /** Folders of one run, which end with it. */
-export interface RunFolder {
-  /** Folder of the files that the command reads: the CA bundle, and its forms for some programs. */
-  readonly trust: string;
-  /** Returns an empty folder for a path that the command has for itself. */
-  readonly room: (path: string) => string;
-  close(): Promise<void>;
-}
+export type RunFolder = ReturnType<typeof openRunFolder>;
 
 /** @throws SidekeyError `file_unwritable` */
-export function openRunFolder(): RunFolder {
+export function openRunFolder() {
   let folder: string;
   try {
     folder = realpathSync(mkdtempSync(join(tmpdir(), 'sidekey-run-')));
@@ -100,8 +94,10 @@ export function openRunFolder(): RunFolder {
     return path;
   };
   return {
+    /** Folder of the files that the command reads: the CA bundle, and its forms for some programs. */
     trust: made('trust'),
-    room: (path) => made(path.replaceAll('/', '_')),
+    /** Returns an empty folder for a path that the command has for itself. */
+    room: (path: string) => made(path.replaceAll('/', '_')),
     close: () => rm(folder, { recursive: true, force: true }).catch(() => undefined),
   };
 }

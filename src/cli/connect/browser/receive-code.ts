@@ -26,24 +26,10 @@ interface ExpectedCallback {
   readonly stranger?: () => void;
 }
 
-/** A listener on the loopback interface. */
-interface Loopback {
-  readonly redirectUri: string;
-  /**
-   * Starts to accept callbacks.
-   *
-   * @returns a URL of this listener that redirects once to the first address. Other users may read it, for
-   * example in program arguments, whereas the first address contains a secret.
-   */
-  expect(expected: Expected): string;
-  /** Finishes the pending response, and closes. Idempotent. */
-  close(): Promise<void>;
-}
-
 type LoopbackTarget = Extract<RedirectTarget, { readonly kind: 'loopback' }>;
 
-/** @throws SidekeyError `port_in_use`, `listen_failed` */
-export async function openLoopback(target: LoopbackTarget): Promise<Loopback> {
+/** Opens a listener on the loopback interface. @throws SidekeyError `port_in_use`, `listen_failed` */
+export async function openLoopback(target: LoopbackTarget) {
   let expected: Expected | null = null;
   let redirectUri = '';
   let launch = '';
@@ -103,12 +89,19 @@ export async function openLoopback(target: LoopbackTarget): Promise<Loopback> {
   let closing: Promise<void> | undefined;
   return {
     redirectUri,
-    expect(wanted) {
+    /**
+     * Starts to accept callbacks.
+     *
+     * @returns a URL of this listener that redirects once to the first address. Other users may read it, for
+     * example in program arguments, whereas the first address contains a secret.
+     */
+    expect(wanted: Expected): string {
       expected = wanted;
       launch = `/${randomBytes(24).toString('base64url')}`;
       return new URL(launch, redirectUri).href;
     },
-    close() {
+    /** Finishes the pending response, and closes. Idempotent. */
+    close(): Promise<void> {
       closing ??= (async () => {
         await Promise.all(underWay);
         await Promise.all(
