@@ -174,17 +174,7 @@ export function createActivityNotes(
 }
 
 /** Notes of this process about uses of tokens and leases, for people and for idle leases. */
-export interface UseNotes {
-  /**
-   * Notes that a token or a lease was used, and writes it within `patienceMs` (0: as soon as possible). Takes
-   * nanoseconds, for the request path.
-   */
-  used(kind: RightUse['kind'], id: string, patienceMs: number): void;
-  /** Writes the pending notes. Never rejects: what the store did not take is tried again later. */
-  flush(): Promise<void>;
-  /** Accepts no more notes, and writes the remaining ones. Idempotent. */
-  close(): Promise<void>;
-}
+export type UseNotes = ReturnType<typeof createUseNotes>;
 
 /** Milliseconds within which a use is written, unless the end of a lease depends on it. */
 export const usesEveryMs = 60_000;
@@ -193,39 +183,30 @@ const usesAtOnce = 100;
 
 export function createUseNotes(
   parts: NotesParts & { readonly store: { readonly rights: Pick<Store['rights'], 'noteUses'> } },
-): UseNotes {
+) {
   const { store, now } = parts;
   const unwritten = backgroundNotes<RightUse>(parts, usesAtOnce, (notes) =>
     store.rights.noteUses(notes.map(([, use]) => use)),
   );
   return {
-    used(kind, id, patienceMs) {
+    /**
+     * Notes that a token or a lease was used, and writes it within `patienceMs` (0: as soon as possible). Takes
+     * nanoseconds, for the request path.
+     */
+    used(kind: RightUse['kind'], id: string, patienceMs: number): void {
       unwritten.put(`${kind}/${id}`, { kind, id, at: now() }, patienceMs);
     },
+    /** Writes the pending notes. Never rejects: what the store did not take is tried again later. */
     flush: () => unwritten.flush(),
+    /** Accepts no more notes, and writes the remaining ones. Idempotent. */
     close: () => unwritten.close(),
   };
 }
 
-/** Notes about refreshes, for the audit log and the grant's activity. Reasons contain no secret. */
-interface RefreshNotes {
-  /**
-   * @param begun start of the refresh, in milliseconds since the epoch
-   * @param purpose use of the refresh token other than for the grant's access token
-   * @param isNoted the activity was written with the tokens; default: false
-   */
-  refreshed(
-    grant: Grant,
-    begun: number,
-    { purpose, isNoted }: { readonly purpose?: string; readonly isNoted?: boolean },
-  ): Promise<void>;
-  /** Notes a failure that leaves the grant unchanged. */
-  failed(grant: Grant, begun: number, reason: string, code?: FailureCode): Promise<void>;
-  /** Notes that the grant needs a new consent. */
-  reauthRequired(grant: Grant, begun: number, reason: string): Promise<void>;
-}
-
-/** Each method resolves once other processes can read the note. */
+/**
+ * Notes refreshes in the audit log and the grant's activity. Reasons contain no secret. Each method resolves
+ * once other processes can read the note.
+ */
 export function createRefreshNotes({
   audit,
   activity,
@@ -234,20 +215,31 @@ export function createRefreshNotes({
   readonly audit: { note(event: AuditEvent): void };
   readonly activity: Pick<ActivityNotes, 'refreshed' | 'failed'>;
   readonly now: () => number;
-}): RefreshNotes {
+}) {
   function note(grant: Grant, begun: number, event: AuditEvent): void {
     audit.note(grantEvent(grant, { ...event, duration_ms: now() - begun }));
   }
   return {
-    async refreshed(grant, begun, { purpose, isNoted = false }) {
+    /**
+     * @param begun start of the refresh, in milliseconds since the epoch
+     * @param purpose use of the refresh token other than for the grant's access token
+     * @param isNoted the activity was written with the tokens; default: false
+     */
+    async refreshed(
+      grant: Grant,
+      begun: number,
+      { purpose, isNoted = false }: { readonly purpose?: string; readonly isNoted?: boolean },
+    ): Promise<void> {
       note(grant, begun, { event: 'grant.refreshed', outcome: 'ok', reason: purpose });
       if (!isNoted) await activity.refreshed(grant.id);
     },
-    failed(grant, begun, reason, code = 'refresh_failed') {
+    /** Notes a failure that leaves the grant unchanged. */
+    failed(grant: Grant, begun: number, reason: string, code: FailureCode = 'refresh_failed'): Promise<void> {
       note(grant, begun, { event: 'grant.refresh_failed', outcome: 'failed', code, reason });
       return activity.failed(grant.id, reason);
     },
-    reauthRequired(grant, begun, reason) {
+    /** Notes that the grant needs a new consent. */
+    reauthRequired(grant: Grant, begun: number, reason: string): Promise<void> {
       const code = 'reauth_required';
       note(grant, begun, { event: 'grant.reauth_required', outcome: 'failed', code, reason });
       return activity.failed(grant.id, reason);

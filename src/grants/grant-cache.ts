@@ -10,28 +10,7 @@ import { readSealed, sealContext } from './sealed-text.ts';
 
 /** The grants of a store that were used last. A miss costs one read by index. */
 
-export interface GrantCache {
-  /**
-   * Returns the grants in scope that have a reference as ID, name or provider, ordered by name, then user;
-   * the same array for the same scope while they are unchanged. A promise if some must be read.
-   */
-  readonly find: (
-    reference: string,
-    scope?: GrantScope | null,
-  ) => readonly Grant[] | Promise<readonly Grant[]>;
-  /** Returns the first 2,000 grants of a reference, of all users, ordered as by `find`. A promise if read. */
-  readonly first: (reference: string) => readonly Grant[] | Promise<readonly Grant[]>;
-  /** Returns a grant, or null; undefined if it must be read. */
-  readonly peek: (id: string) => OpenedGrant | null | undefined;
-  /** Returns a grant that is not older than this call, or null. A promise if it must be read. */
-  readonly current: (id: string) => Grant | null | Promise<Grant | null>;
-  /** Returns a grant with its credential that is not older than this call, or null. */
-  open(id: string): Promise<OpenedGrant | null>;
-  /** Opens a record that was read from the store. */
-  openRecord(record: GrantRecord): OpenedGrant;
-  /** Forgets a grant that may have been written. `names`: those of a new grant. */
-  forget(id: string, names?: GrantNames): void;
-}
+export type GrantCache = ReturnType<typeof createGrantCache>;
 
 /** The grants of a reference and a user, or of a reference and all users. */
 interface List {
@@ -77,7 +56,7 @@ export function createGrantCache(
   store: Pick<Store, 'epoch' | 'changesSince' | 'held' | 'grants'>,
   vault: Pick<Vault, 'refresh' | 'open'>,
   maxBytes: number,
-): GrantCache {
+) {
   const { held } = store;
   const entries = new LRUCache<string, Entry>({
     maxSize: maxBytes,
@@ -253,6 +232,10 @@ export function createGrantCache(
     return kept?.generation === generation ? kept : undefined;
   }
 
+  /**
+   * Returns the grants in scope that have a reference as ID, name or provider, ordered by name, then user;
+   * the same array for the same scope while they are unchanged. A promise if some must be read.
+   */
   function find(
     reference: string,
     scope: GrantScope | null = null,
@@ -279,6 +262,7 @@ export function createGrantCache(
     return grants;
   }
 
+  /** Returns the first 2,000 grants of a reference, of all users, ordered as by `find`. A promise if read. */
   function first(reference: string): readonly Grant[] | Promise<readonly Grant[]> {
     follow();
     const key = firstKey(reference);
@@ -338,6 +322,7 @@ export function createGrantCache(
     return readSealed(vault.open(sealContext(record), record.sealed), record.id);
   }
 
+  /** Returns a grant, or null; undefined if it must be read. */
   function peek(id: string): OpenedGrant | null | undefined {
     follow();
     const entry = current(entries.get(id));
@@ -348,23 +333,27 @@ export function createGrantCache(
     find,
     first,
     peek,
-    current(id) {
+    /** Returns a grant that is not older than this call, or null. A promise if it must be read. */
+    current: (id: string): Grant | null | Promise<Grant | null> => {
       follow();
       const entry = current(entries.get(id));
       if (entry !== undefined) return entry.stored?.grant ?? null;
       return readEntries([id]).then((read) => read.get(id)!.stored?.grant ?? null);
     },
-    async open(id) {
+    /** Returns a grant with its credential that is not older than this call, or null. */
+    async open(id: string): Promise<OpenedGrant | null> {
       const opened = peek(id);
       return opened === undefined ? openEntry((await readEntries([id])).get(id)!) : opened;
     },
-    openRecord(record) {
+    /** Opens a record that was read from the store. */
+    openRecord(record: GrantRecord): OpenedGrant {
       const before = entries.peek(record.id);
       if (before?.stored?.record.revision !== record.revision) forgetGrant(record.id);
       const grant = grantOf(record);
       return openedAs({ record, grant }, before) ?? { grant, sealed: unsealed(record) };
     },
-    forget(id, names) {
+    /** Forgets a grant that may have been written. `names`: those of a new grant. */
+    forget(id: string, names?: GrantNames): void {
       forgetGrant(id);
       if (names !== undefined) forgetNames(names);
     },

@@ -6,21 +6,6 @@ import type { OpenedGrant } from '../domain/credential.ts';
  * refreshes of its other grants pause.
  */
 
-interface RefreshBackoff {
-  /** Notes a failure. `retryAfterMs`: delay from the provider, which overrides ours if longer. */
-  failed(at: RefreshPlace, reason: string, retryAfterMs: number | null): void;
-  succeeded(at: RefreshPlace): void;
-  /** Ends the pause of a grant, but not of its endpoint. */
-  settled(grantId: string): void;
-  /**
-   * Milliseconds until the next attempt; 0: now. Waiting requests retry sooner than the background, and
-   * ignore failures of other grants.
-   */
-  wait(at: RefreshPlace, who: 'request' | 'background'): number;
-  /** Returns why the last attempt failed; null: it did not. */
-  reason(grantId: string): string | null;
-}
-
 /** Grant of a refresh, and the endpoint that it calls. */
 interface RefreshPlace {
   readonly grantId: string;
@@ -55,7 +40,7 @@ const steps = {
 } as const;
 
 /** `now` in milliseconds since the epoch; `random` from 0 to 1. */
-export function createRefreshBackoff(now: () => number, random: () => number): RefreshBackoff {
+export function createRefreshBackoff(now: () => number, random: () => number) {
   const grants = new Map<string, Failure>();
   const endpoints = new Map<string, Failure>();
 
@@ -78,21 +63,28 @@ export function createRefreshBackoff(now: () => number, random: () => number): R
   }
 
   return {
-    failed({ grantId, endpoint }, reason, retryAfterMs) {
+    /** Notes a failure. `retryAfterMs`: delay from the provider, which overrides ours if longer. */
+    failed({ grantId, endpoint }: RefreshPlace, reason: string, retryAfterMs: number | null): void {
       add(grants, grantId, reason, retryAfterMs);
       add(endpoints, endpoint, reason, retryAfterMs);
     },
-    succeeded({ grantId, endpoint }) {
+    succeeded({ grantId, endpoint }: RefreshPlace): void {
       grants.delete(grantId);
       endpoints.delete(endpoint);
     },
-    settled(grantId) {
+    /** Ends the pause of a grant, but not of its endpoint. */
+    settled(grantId: string): void {
       grants.delete(grantId);
     },
-    wait({ grantId, endpoint }, who) {
+    /**
+     * Milliseconds until the next attempt; 0: now. Waiting requests retry sooner than the background, and
+     * ignore failures of other grants.
+     */
+    wait({ grantId, endpoint }: RefreshPlace, who: 'request' | 'background'): number {
       const grantMs = left(grants.get(grantId), steps[who]);
       return who === 'request' ? grantMs : Math.max(grantMs, left(endpoints.get(endpoint), steps.endpoint));
     },
-    reason: (grantId) => grants.get(grantId)?.reason ?? null,
+    /** Returns why the last attempt failed; null: it did not. */
+    reason: (grantId: string) => grants.get(grantId)?.reason ?? null,
   };
 }

@@ -37,29 +37,13 @@ interface Committed extends OpenedGrant {
   readonly isNoted: boolean;
 }
 
-/** Stores the tokens of a refresh. Nothing else writes them. */
-interface RefreshCommits {
-  /**
-   * Stores tokens, and returns the grant with them. Null: other tokens, or the end of the grant, came first,
-   * and the new ones are dropped. `kept`: the store refused them; they stay in memory, unused, and are stored
-   * later. Never rejects.
-   * @param isEnd the refresh has succeeded: its note is written, and its lock released, with the tokens
-   */
-  commit(base: OAuthGrant, tokens: NewTokens, isEnd: boolean): Promise<Committed | null | 'kept'>;
-  /** Returns the tokens waiting to replace this credential; null: none. */
-  kept(grantId: string, credential: OAuth2Credential): NewTokens | null;
-  /** IDs of the grants with tokens that wait to be stored. */
-  waiting(): readonly string[];
-  forget(grantId: string): void;
-  /** Sets the grant to `reauth_required`. Null: it has changed meanwhile. Rejects with store errors. */
-  requireReauth(used: OAuthGrant, reason: string): Promise<Grant | null>;
-}
-
 const pausesMs = [20, 50, 100, 200, 400, 800];
 /** Maximum retries after concurrent writes, far above what occurs. */
 const maxOvertakings = 32;
 
 /**
+ * Stores the tokens of a refresh. Nothing else writes them.
+ *
  * Tokens that the store refused stay in memory, for the lifetime of the returned object.
  * @param skewMs see `refreshTimesOf`; default: as much as the lifetime of a token permits
  */
@@ -68,7 +52,7 @@ export function createRefreshCommits(
   timers: Timers,
   lock: Pick<RefreshLock, 'isHeld' | 'lockOf' | 'released'>,
   skewMs = Infinity,
-): RefreshCommits {
+) {
   const keptTokens = new Map<string, NewTokens>();
 
   async function store(base: OAuthGrant, next: OAuth2Credential, isEnd: boolean): Promise<Committed | null> {
@@ -100,7 +84,13 @@ export function createRefreshCommits(
   }
 
   return {
-    async commit(base, tokens, isEnd) {
+    /**
+     * Stores tokens, and returns the grant with them. Null: other tokens, or the end of the grant, came first,
+     * and the new ones are dropped. `kept`: the store refused them; they stay in memory, unused, and are stored
+     * later. Never rejects.
+     * @param isEnd the refresh has succeeded: its note is written, and its lock released, with the tokens
+     */
+    async commit(base: OAuthGrant, tokens: NewTokens, isEnd: boolean): Promise<Committed | null | 'kept'> {
       const { id } = base.grant;
       keptTokens.set(id, tokens);
       let on = base;
@@ -128,18 +118,21 @@ export function createRefreshCommits(
       return 'kept';
     },
 
-    kept(grantId, credential) {
+    /** Returns the tokens waiting to replace this credential; null: none. */
+    kept(grantId: string, credential: OAuth2Credential): NewTokens | null {
       const tokens = keptTokens.get(grantId);
       return tokens !== undefined && belongsOn(credential, tokens) ? tokens : null;
     },
 
+    /** IDs of the grants with tokens that wait to be stored. */
     waiting: () => [...keptTokens.keys()],
 
-    forget(grantId) {
+    forget(grantId: string): void {
       keptTokens.delete(grantId);
     },
 
-    async requireReauth(used, reason) {
+    /** Sets the grant to `reauth_required`. Null: it has changed meanwhile. Rejects with store errors. */
+    async requireReauth(used: OAuthGrant, reason: string): Promise<Grant | null> {
       for (let tries = 0; tries < maxOvertakings; tries += 1) {
         const stored = oauthGrant(await registry.read(used.grant.id));
         if (stored === null || !isSame(stored.credential, used.credential)) return null;

@@ -5,7 +5,7 @@ import type { RenewalRequest } from './oauth/renewal.ts';
 import type { TokenClient } from './oauth/token-endpoint.ts';
 import { newDpopKey } from '../proxy/schemes/dpop-proof.ts';
 import type { DpopKey, OAuth2Credential, Renewal } from '../domain/credential.ts';
-import type { Dialect, Flow, IdJag, Provider } from '../domain/provider.ts';
+import type { Flow, Provider } from '../domain/provider.ts';
 import { oauthGrant, type OAuthGrant } from './refresh-commit.ts';
 import type { Registry } from './registry.ts';
 import { replaceRemedy } from './token-result.ts';
@@ -82,26 +82,11 @@ class Impossible extends Error {
 }
 
 /** Endpoint and client of a renewal. */
-interface OtherSide {
-  readonly provider: string;
-  readonly endpoint: string;
-  /** Endpoint for refresh tokens, which differs at some providers. */
-  readonly refreshEndpoint: string;
-  /** API of the tokens (RFC 8707); undefined: unknown. */
-  readonly resource: string | undefined;
-  readonly dialect: Dialect;
-  /** Null: not configured. */
-  readonly clientId: string | null;
-  /** Throws Impossible if there is no client, or errors of reading its secret. */
-  readonly client: () => Promise<TokenClient>;
-  readonly idJag: IdJag | null;
-  /** True if the provider has flows in which people consent to the client. */
-  readonly isForPeople: boolean;
-}
+type OtherSide = ReturnType<typeof otherSide>;
 
 const peopleFlows: ReadonlySet<Flow> = new Set(['authorization_code', 'device_code']);
 
-function otherSide({ provider: name, credential }: Renewable, provider: Provider | undefined): OtherSide {
+function otherSide({ provider: name, credential }: Renewable, provider: Provider | undefined) {
   const endpoint = credential.tokenEndpoint ?? provider?.tokenEndpoint ?? null;
   const clientId = credential.clientId ?? provider?.clientId ?? null;
   if (endpoint === null) {
@@ -114,11 +99,15 @@ function otherSide({ provider: name, credential }: Renewable, provider: Provider
   return {
     provider: name,
     endpoint,
+    /** Endpoint for refresh tokens, which differs at some providers. */
     refreshEndpoint: (isOwnEndpoint ? provider.dialect.refreshEndpoint : null) ?? endpoint,
+    /** API of the tokens (RFC 8707); undefined: unknown. */
     resource: provider && resourceOf(provider),
     dialect: provider?.dialect ?? plainDialect,
+    /** Null: not configured. */
     clientId,
-    async client() {
+    /** Throws Impossible if there is no client, or errors of reading its secret. */
+    client: async (): Promise<TokenClient> => {
       if (clientId === null)
         throw new Impossible(`the provider "${name}" has no client id`, `set providers.${name}.client_id`);
       const isOwn = isOwnEndpoint && clientId === provider.clientId;
@@ -131,6 +120,7 @@ function otherSide({ provider: name, credential }: Renewable, provider: Provider
       return { clientId, clientSecret, auth: clientSecret === null ? 'none' : withSecret };
     },
     idJag: provider?.idJag ?? null,
+    /** True if the provider has flows in which people consent to the client. */
     isForPeople: provider?.flows.some((flow) => peopleFlows.has(flow)) === true,
   };
 }

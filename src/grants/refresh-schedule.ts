@@ -26,14 +26,7 @@ import type { Registry } from './registry.ts';
  * times; the token source refreshes, once over all processes.
  */
 
-export interface RefreshSchedule {
-  /** Notes that a request received a credential. Takes nanoseconds, for the request path. */
-  used(): void;
-  /** Reads the due grants now, after a change. */
-  look(): void;
-  /** Starts no further refresh. The token source finishes those in progress. Idempotent. */
-  close(): Promise<void>;
-}
+export type RefreshSchedule = ReturnType<typeof startRefreshSchedule>;
 
 interface ScheduleParts extends StartParts, Pick<RefreshParts, 'providers' | 'readSecret' | 'skewMs'> {
   readonly registry: Pick<Registry, 'open' | 'openRecord' | 'read'>;
@@ -74,7 +67,7 @@ interface Place {
 const firstPlace: Place = { provider: null, after: null };
 
 /** Schedules the first check. */
-export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
+export function startRefreshSchedule(parts: ScheduleParts) {
   const { registry, store, now, logger, timers = systemTimers, random = Math.random } = parts;
   const entries = new Map<string, Entry>();
   /** Logged warnings, by grant ID. */
@@ -114,6 +107,7 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
     wakeBy(at);
   }
 
+  /** Reads the due grants now, after a change. */
   function look(): void {
     nextUnusedAt = -Infinity;
     nextPassAt = -Infinity;
@@ -303,13 +297,15 @@ export function startRefreshSchedule(parts: ScheduleParts): RefreshSchedule {
   nextPassAt = now() + startMs;
   wakeAt(nextPassAt);
   return {
-    used() {
+    /** Notes that a request received a credential. Takes nanoseconds, for the request path. */
+    used(): void {
       if (usedSincePass) return;
       usedSincePass = true;
       passBy(now() + usedNewsMs);
     },
     look,
-    async close() {
+    /** Starts no further refresh. The token source finishes those in progress. Idempotent. */
+    async close(): Promise<void> {
       schedule.closed = true;
       timer?.cancel();
       await looking;

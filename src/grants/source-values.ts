@@ -16,23 +16,6 @@ import type { Sources } from './sources/ask.ts';
 import { describeSource, type SourceValue } from './sources/source.ts';
 import { type ReadyToken, type RefusedToken, sourceFailed, type UnchangedToken } from './token-result.ts';
 
-/** Values of sources, kept in the memory of this process only. */
-interface SourceValues {
-  /** Returns the cached value; null: the source must be read. For the request path. */
-  peek(opened: OpenedGrant): ReadyToken | null;
-  /**
-   * Reads the source of a grant, once for all waiting callers. `unwanted`: a value that an upstream refused.
-   * Rejects with the signal's reason.
-   */
-  obtain(
-    opened: OpenedGrant,
-    unwanted: string | null,
-    signal?: AbortSignal,
-  ): Promise<ReadyToken | RefusedToken | UnchangedToken>;
-  /** Forgets all values. */
-  close(): void;
-}
-
 export interface SourceValuesParts extends Pick<
   RefreshParts,
   'providers' | 'now' | 'skewMs' | 'audit' | 'activity' | 'timers'
@@ -60,8 +43,8 @@ interface Held {
   readonly cancel: () => void;
 }
 
-/** Constructing it has no side effects. */
-export function createSourceValues(parts: SourceValuesParts): SourceValues {
+/** Keeps values of sources in the memory of this process only. Constructing it has no side effects. */
+export function createSourceValues(parts: SourceValuesParts) {
   const { sources, providers, now, skewMs, timers } = parts;
   const notes = createRefreshNotes(parts);
   const backoff = createRefreshBackoff(now, parts.random);
@@ -157,6 +140,7 @@ export function createSourceValues(parts: SourceValuesParts): SourceValues {
     return asking;
   }
 
+  /** Returns the cached value; null: the source must be read. For the request path. */
   function peek(opened: OpenedGrant): ReadyToken | null {
     const value = valid(opened);
     return value !== null && now() < value.dueAt ? value.token : null;
@@ -164,7 +148,15 @@ export function createSourceValues(parts: SourceValuesParts): SourceValues {
 
   return {
     peek,
-    async obtain(opened, unwanted, signal) {
+    /**
+     * Reads the source of a grant, once for all waiting callers. `unwanted`: a value that an upstream refused.
+     * Rejects with the signal's reason.
+     */
+    async obtain(
+      opened: OpenedGrant,
+      unwanted: string | null,
+      signal?: AbortSignal,
+    ): Promise<ReadyToken | RefusedToken | UnchangedToken> {
       const { grant } = opened;
       const { id } = grant;
       const isWanted = ({ token }: Held) => secretText(token.sealed.credential) !== unwanted;
@@ -188,7 +180,8 @@ export function createSourceValues(parts: SourceValuesParts): SourceValues {
       const failure = answer instanceof SidekeyError ? answer : late(sourceOf(opened));
       return sourceFailed(grant, failure, backoff.wait(placeOf(id), 'request'));
     },
-    close() {
+    /** Forgets all values. */
+    close(): void {
       stopping.abort();
       for (const id of held.keys()) drop(id);
     },

@@ -10,7 +10,7 @@ import { type ActivityNotes, grantEvent } from './activity.ts';
 import { clockOf, secretText, type OpenedGrant } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
 import { RefreshFlights, type RefreshFailure, type RefreshFlightsParts } from './refresh-flights.ts';
-import { type AttemptOutcome, storeAway } from './refresh.ts';
+import { storeAway } from './refresh.ts';
 import { createSourceValues, type SourceValuesParts } from './source-values.ts';
 import {
   audienceRemedy,
@@ -25,37 +25,7 @@ import {
 } from './token-result.ts';
 
 /** Tokens for requests. */
-export interface TokenSource {
-  /**
-   * Returns a cached token within microseconds, for the request path. Null: call `tokenFor`. A due token is
-   * returned too, and refreshed in the background. Throws errors of `Store.epoch`.
-   */
-  peek(grantId: string): ReadyToken | null;
-  /**
-   * Returns the token, refreshed first if it has expired. Waits at most `refresh_wait`. While the provider
-   * fails, returns at once: attempts continue in the background, and `retryAfterMs` is the time until the
-   * next. Rejects with the signal's reason, which does not affect the refresh or its other callers; with
-   * errors of the store and the vault; and with `policy_violation` if a provider or source would be called
-   * for a destination outside of the audience.
-   */
-  tokenFor(
-    grantId: string,
-    options?: WaitOptions & { readonly destination?: Authority },
-  ): Promise<TokenResult>;
-  /**
-   * Returns another token after an upstream's 401 to this one, or `unchanged`. Refreshes once if the stored
-   * token is the refused one, but not within 10 s of the last refresh: an upstream that refuses every token
-   * would cause endless refreshes. Rejects like `tokenFor`.
-   */
-  forceRefresh(refused: ReadyToken, options?: WaitOptions): Promise<TokenResult | UnchangedToken>;
-  /**
-   * Refreshes a grant in the background. `even if fresh`: to keep its refresh token alive. `later` has the
-   * milliseconds until the next attempt. Rejects with errors of the store and the vault.
-   */
-  refreshAhead(grantId: string, when?: 'due' | 'even if fresh'): Promise<AttemptOutcome>;
-  /** Starts no refresh, and waits (within limits) until those in progress are committed. Idempotent. */
-  close(): Promise<void>;
-}
+export type TokenSource = ReturnType<typeof createTokenSource>;
 
 /** Additional end of a wait, besides `refresh_wait`. */
 interface WaitOptions {
@@ -78,13 +48,17 @@ const graceMs = 2_000;
 const maxRounds = 200;
 
 /** Constructing it has no side effects; `close` waits for refreshes that requests have started. */
-export function createTokenSource(options: TokenSourceParts): TokenSource {
+export function createTokenSource(options: TokenSourceParts) {
   const { registry, now, skewMs, logger, timers = systemTimers, random = Math.random } = options;
   const patienceMs = options.limits.refresh_wait;
   const flights = new RefreshFlights({ ...options, timers, random });
   const values = createSourceValues({ ...options, timers, random });
   let closed: Promise<void> | null = null;
 
+  /**
+   * Returns a cached token within microseconds, for the request path. Null: call `tokenFor`. A due token is
+   * returned too, and refreshed in the background. Throws errors of `Store.epoch`.
+   */
   function peek(grantId: string): ReadyToken | null {
     const opened = registry.peek(grantId);
     if (opened === undefined || opened === null || opened.grant.state !== 'active') return null;
@@ -222,7 +196,17 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
 
   return {
     peek,
-    async tokenFor(grantId, { signal, destination } = {}) {
+    /**
+     * Returns the token, refreshed first if it has expired. Waits at most `refresh_wait`. While the provider
+     * fails, returns at once: attempts continue in the background, and `retryAfterMs` is the time until the
+     * next. Rejects with the signal's reason, which does not affect the refresh or its other callers; with
+     * errors of the store and the vault; and with `policy_violation` if a provider or source would be called
+     * for a destination outside of the audience.
+     */
+    async tokenFor(
+      grantId: string,
+      { signal, destination }: WaitOptions & { readonly destination?: Authority } = {},
+    ): Promise<TokenResult> {
       const cached = peek(grantId);
       if (cached !== null) return cached;
       const result = await obtain(grantId, null, signal, destination);
@@ -230,10 +214,20 @@ export function createTokenSource(options: TokenSourceParts): TokenSource {
         throw new SidekeyError('internal', 'No token was refused, yet it was kept.');
       return noted(result);
     },
-    forceRefresh: async ({ grant, sealed }, { signal } = {}) =>
+    /**
+     * Returns another token after an upstream's 401 to this one, or `unchanged`. Refreshes once if the stored
+     * token is the refused one, but not within 10 s of the last refresh: an upstream that refuses every token
+     * would cause endless refreshes. Rejects like `tokenFor`.
+     */
+    forceRefresh: async ({ grant, sealed }: ReadyToken, { signal }: WaitOptions = {}) =>
       noted(await obtain(grant.id, secretText(sealed.credential), signal)),
-    refreshAhead: (grantId, when) => flights.refreshAhead(grantId, when),
-    close() {
+    /**
+     * Refreshes a grant in the background. `even if fresh`: to keep its refresh token alive. `later` has the
+     * milliseconds until the next attempt. Rejects with errors of the store and the vault.
+     */
+    refreshAhead: (grantId: string, when?: 'due' | 'even if fresh') => flights.refreshAhead(grantId, when),
+    /** Starts no refresh, and waits (within limits) until those in progress are committed. Idempotent. */
+    close(): Promise<void> {
       values.close();
       closed ??= flights.close();
       return closed;

@@ -23,17 +23,6 @@ export interface CommandProxy {
   readonly lease: HeldLease | null;
 }
 
-/** Environment of a command. */
-interface CommandEnvironment {
-  readonly env: NodeJS.ProcessEnv;
-  /** Line about removed credentials, printed before the command starts; null: none. */
-  readonly taken: string | null;
-  /** Sentences about the environment, for a person. */
-  readonly notes: readonly string[];
-  /** Removes the trust files. */
-  close(): Promise<void>;
-}
-
 /**
  * Returns the parent's environment with the proxy variables, without credentials and additions of npx.
  *
@@ -46,7 +35,7 @@ export async function commandEnvironment(
   { proxy, authorityPem, config, lease }: CommandProxy,
   keep: readonly string[],
   trustFiles: string | null,
-): Promise<CommandEnvironment> {
+) {
   const parent = withoutNpx(inherited);
   const folder = trustFiles ?? (await privateFolder());
   try {
@@ -63,8 +52,11 @@ export async function commandEnvironment(
     for (const name of credentials.remove) delete env[name];
     return {
       env,
+      /** Sentences about the environment, for a person. */
       notes,
+      /** Line about removed credentials, printed before the command starts; null: none. */
       taken: credentials.note,
+      /** Removes the trust files. */
       close: () => remove(folder),
     };
   } catch (error) {

@@ -1,25 +1,16 @@
 import { recordChange, withOrigin } from '../audit/log.ts';
 import type { Origin } from '../domain/event.ts';
-import type { Grant } from '../domain/grant.ts';
 import { errorPhrase } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import type { Timers } from '../lib/timers.ts';
-import { type PlaceholderCodes, placeholderCodes } from '../proxy/placeholders/codes.ts';
+import { placeholderCodes } from '../proxy/placeholders/codes.ts';
 import { type LeaseOrder, makeLease } from './make-lease.ts';
 import type { Opened } from './operation.ts';
 import { leaseTtl, readReach, usualOf } from './reach.ts';
 import { ensureRunAgent, runAgent } from './run-agent.ts';
 
 /** A lease that this process renews. */
-export interface HeldLease {
-  readonly id: string;
-  /** The usual grants (`usualOf`) when it was made. */
-  readonly grants: readonly Grant[];
-  /** The placeholders of this lease. */
-  readonly placeholders: PlaceholderCodes;
-  /** Revokes it. Idempotent. */
-  end(): Promise<void>;
-}
+export type HeldLease = Awaited<ReturnType<typeof holdLease>>;
 
 interface HoldParts {
   readonly state: Pick<Opened, 'store' | 'audit' | 'grants' | 'vault'>;
@@ -83,7 +74,7 @@ export async function holdLease(
   parts: HoldParts,
   order: Pick<LeaseOrder, 'agent' | 'grants' | 'purpose' | 'secret'>,
   endsAt: number | null,
-): Promise<HeldLease> {
+) {
   const { state, config, log, now, timers } = parts;
   const hardEnd = endsAt ?? Infinity;
   const span = (at: number) => Math.min(spanMs, hardEnd - at);
@@ -149,8 +140,11 @@ export async function holdLease(
 
   return {
     id,
+    /** The usual grants (`usualOf`) when it was made. */
     grants: usual,
+    /** The placeholders of this lease. */
     placeholders: placeholderCodes(state.vault),
+    /** Revokes it. Idempotent. */
     end: () => (ending ??= end()),
   };
 }

@@ -10,33 +10,23 @@ import type { Opened } from './operation.ts';
 
 /** Rights of one request of an agent, and what the audit log says of it. */
 
-/** A lease for one command. */
-interface RequestLease {
-  /** `name:token`, for `Proxy-Authorization`. */
-  readonly secret: string;
-  revoke(): Promise<void>;
-}
-
 const purpose = 'sidekey fetch';
 
 /**
- * Creates a lease for all grants that an agent reaches. Uses the default lifetime, in case the command cannot
- * revoke it.
+ * Creates a lease for one command, for all grants that an agent reaches. Uses the default lifetime, in case
+ * the command cannot revoke it.
  *
  * @throws as `makeLease`
  */
-export async function leaseForRequest(
-  opened: Opened,
-  agent: string,
-  now: () => number,
-): Promise<RequestLease> {
+export async function leaseForRequest(opened: Opened, agent: string, now: () => number) {
   const { audit, store } = opened;
   const order = { agent, grants: null, purpose, ttlMs: null, idleMs: null, maxUses: null };
   const { lease, secret } = await makeLease(opened, order, now());
   const event = { event: 'lease.revoked', agent, lease: lease.id, reason: purpose } as const;
   return {
+    /** `name:token`, for `Proxy-Authorization`. */
     secret: `${agent}:${secret}`,
-    async revoke() {
+    async revoke(): Promise<void> {
       await recordChange(audit, event, () => store.leases.revoke({ id: lease.id }, now()));
     },
   };

@@ -5,29 +5,12 @@ import { shellWord, withoutStop } from '../../lib/text.ts';
 import { createNonces, newDpopKey } from '../../proxy/schemes/dpop-proof.ts';
 import { consented, type Consented } from './answer.ts';
 import { withDescription } from './description.ts';
-import {
-  type DeviceAuthorization,
-  type DeviceRequest,
-  type PollIo,
-  pollForTokens,
-  requestDeviceAuthorization,
-} from './device-code.ts';
+import { type DeviceRequest, type PollIo, pollForTokens, requestDeviceAuthorization } from './device-code.ts';
 import { delayHint, failureHint, movedHint } from './failure-hint.ts';
 import type { EndpointError, TokenIo } from './http.ts';
 
-/** A consent on another device (RFC 8628) that waits for a person. */
-interface DeviceConsent {
-  readonly codes: DeviceAuthorization;
-  /**
-   * Polls until the person has answered.
-   *
-   * @throws SidekeyError `consent_declined`, `consent_missing`, `provider_refused`; the reason of the signal
-   */
-  readonly tokens: (io: Pick<PollIo, 'signal' | 'pause'>) => Promise<Consented>;
-}
-
 /**
- * Starts a consent.
+ * Starts a consent on another device (RFC 8628), which waits for a person.
  * @throws SidekeyError `input_invalid`: the provider has no device flow; `config_invalid`,
  * `provider_refused`; errors of the client secret; the reason of the signal
  */
@@ -35,7 +18,7 @@ export async function beginDeviceConsent(
   provider: Provider,
   scopes: readonly string[],
   io: Pick<TokenIo, 'fetch' | 'now' | 'signal'>,
-): Promise<DeviceConsent> {
+) {
   const asked = await deviceRequest(provider, scopes);
   const proofKey = provider.dpop === null ? null : newDpopKey(provider.dpop);
   const proved = { ...io, proofKey, nonces: createNonces() };
@@ -61,7 +44,15 @@ export async function beginDeviceConsent(
         throw failureOf(outcome, provider);
     }
   };
-  return { codes, tokens };
+  return {
+    codes,
+    /**
+     * Polls until the person has answered.
+     *
+     * @throws SidekeyError `consent_declined`, `consent_missing`, `provider_refused`; the reason of the signal
+     */
+    tokens,
+  };
 }
 
 function failureOf(failure: EndpointError, provider: Provider, key = 'token_endpoint'): SidekeyError {

@@ -50,18 +50,6 @@ export interface SignIn {
   readonly auth: 'none' | 'basic' | 'post';
 }
 
-interface OpenId {
-  /** Starts a sign-in at the returned URL. @throws SidekeyError `provider_refused`, `upstream_unreachable` */
-  begin(client: OpenIdClient): Promise<{ readonly url: string; readonly flow: OpenIdFlow }>;
-  /**
-   * Completes a sign-in.
-   *
-   * @throws SidekeyError `bad_request`: the callback is not of this flow; `consent_declined`;
-   * `provider_refused`; `upstream_unreachable`
-   */
-  finish(client: OpenIdClient, callback: OpenIdCallback): Promise<SignIn>;
-}
-
 interface OpenIdParts {
   /** Returns the means of the next requests. */
   readonly io: () => Promise<DocumentIo>;
@@ -74,7 +62,7 @@ const cacheTimes = { freshMs: 600_000, maxPauseMs: 30_000 };
 const skewS = 60;
 
 /** Returns a sign-in that caches the metadata of the last issuer. */
-export function createOpenId({ io, now }: OpenIdParts): OpenId {
+export function createOpenId({ io, now }: OpenIdParts) {
   let last: { readonly issuer: string; readonly metadata: Reading<oauth.AuthorizationServer> } | null = null;
 
   function serverOf({ issuer }: OpenIdClient): Promise<oauth.AuthorizationServer> {
@@ -90,7 +78,8 @@ export function createOpenId({ io, now }: OpenIdParts): OpenId {
   }
 
   return {
-    async begin(client) {
+    /** Starts a sign-in at the returned URL. @throws SidekeyError `provider_refused`, `upstream_unreachable` */
+    async begin(client: OpenIdClient): Promise<{ readonly url: string; readonly flow: OpenIdFlow }> {
       const { authorization_endpoint: endpoint = '' } = await serverOf(client);
       const url = URL.parse(endpoint);
       if (url?.protocol !== 'https:')
@@ -113,7 +102,16 @@ export function createOpenId({ io, now }: OpenIdParts): OpenId {
       for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
       return { url: url.href, flow };
     },
-    async finish(client, { flow, parameters, clientSecret, needed }) {
+    /**
+     * Completes a sign-in.
+     *
+     * @throws SidekeyError `bad_request`: the callback is not of this flow; `consent_declined`;
+     * `provider_refused`; `upstream_unreachable`
+     */
+    async finish(
+      client: OpenIdClient,
+      { flow, parameters, clientSecret, needed }: OpenIdCallback,
+    ): Promise<SignIn> {
       const server = await serverOf(client);
       const relyingParty: oauth.Client = { client_id: client.clientId, [oauth.clockTolerance]: skewS };
       const options = requestOptions(await io());
