@@ -14,17 +14,7 @@ import { handshakeRecordType, nextChunk } from './client-hello.ts';
 import { readProxyHeader } from './proxy-header.ts';
 
 /** The beginning of a client connection, before its first request: a PROXY protocol header, and TLS. */
-export interface Entry {
-  /**
-   * Returns the stream of requests and its client; null: the client left.
-   *
-   * @param direct the client as its socket says
-   * @throws SidekeyError `bad_request`: a balancer sent no header; `insecure_transport`: no TLS
-   */
-  enter(socket: Socket, direct: Client): Promise<{ readonly stream: Duplex; readonly client: Client } | null>;
-  /** Stops watching the files of the certificate. */
-  close(): void;
-}
+export type Entry = Awaited<ReturnType<typeof openEntry>>;
 
 /**
  * Opens the entry.
@@ -34,12 +24,21 @@ export interface Entry {
 export async function openEntry(
   { tls, balancers }: Pick<ProxyConfig, 'tls' | 'balancers'>,
   parts: { readonly log: Log; readonly timers: Timers },
-): Promise<Entry> {
+) {
   const isBalancer = createAddressBlocks(balancers);
   const secure = tls === null ? null : await openTls(tls, parts);
 
   return {
-    async enter(socket, direct) {
+    /**
+     * Returns the stream of requests and its client; null: the client left.
+     *
+     * @param direct the client as its socket says
+     * @throws SidekeyError `bad_request`: a balancer sent no header; `insecure_transport`: no TLS
+     */
+    async enter(
+      socket: Socket,
+      direct: Client,
+    ): Promise<{ readonly stream: Duplex; readonly client: Client } | null> {
       let client = direct;
       let bytes: Buffer | null = null;
       if (isBalancer(plainAddress(socket.remoteAddress ?? ''))) {
@@ -66,6 +65,7 @@ export async function openEntry(
       if (stream === null) return null;
       return { stream, client: { ...client, certificate: shownBy(stream, tls!.agents) } };
     },
+    /** Stops watching the files of the certificate. */
     close: () => secure?.close(),
   };
 }
@@ -93,18 +93,14 @@ async function behindHeader(
   }
 }
 
-/** Shakes hands with clients. */
-interface TlsServer {
-  /** Returns the stream inside TLS; null: the handshake failed. */
-  handshake(socket: Socket): Promise<TLSSocket | null>;
-  close(): void;
-}
-
-/** A TLS server that never listens and is given its connections. It verifies client certificates. */
+/**
+ * Opens a TLS server that never listens and is given its connections. It shakes hands with clients, and
+ * verifies client certificates.
+ */
 async function openTls(
   { files, agents }: ProxyTls,
   { log, timers }: { readonly log: Log; readonly timers: Timers },
-): Promise<TlsServer> {
+) {
   const certificate = await readCertificate(files);
   const fixed = {
     minVersion: 'TLSv1.2',
@@ -129,7 +125,8 @@ async function openTls(
   const use = (renewed: typeof certificate) => server.setSecureContext({ ...fixed, ...renewed });
   const following = followCertificate(files, certificate, { use, log, timers });
   return {
-    handshake(socket) {
+    /** Returns the stream inside TLS; null: the handshake failed. */
+    handshake(socket: Socket): Promise<TLSSocket | null> {
       const ends = endsOf(socket);
       return new Promise<TLSSocket | null>((resolve) => {
         waiting.set(ends, resolve);

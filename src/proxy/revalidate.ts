@@ -40,18 +40,7 @@ export interface Cuttable {
 type Refusal = SidekeyError | null;
 
 /** All open connections. Each is closed when the right that allowed it ends. */
-export interface OpenConnections {
-  /** Starts to watch a connection, and closes it when its right ends. */
-  begin(connection: OpenConnection): { end(): SidekeyError | null };
-  /** Runs `work` while its connection is watched. The result of a cut exchange has the reason's code. */
-  during(connection: OpenConnection, work: () => Promise<ExchangeResult>): Promise<ExchangeResult>;
-  /** Returns the bytes of all open connections so far. */
-  bytes(): number;
-  /** Checks all open connections now; resolves after the checks. */
-  recheck(): Promise<void>;
-  /** Stops watching. */
-  close(): void;
-}
+export type OpenConnections = ReturnType<typeof createOpenConnections>;
 
 /** A connection that is watched. */
 class Entry {
@@ -106,7 +95,7 @@ export function createOpenConnections(
     readonly lastConfig: () => { readonly policy: Policy; readonly agents: CallerMode };
   },
   timers: Timers,
-): OpenConnections {
+) {
   /** Entries whose expiry has not been read yet, and the others. */
   const young: Entry[] = [];
   const old: Entry[] = [];
@@ -128,6 +117,7 @@ export function createOpenConnections(
     cancel = timers.after(wakesAt - now, () => void recheck());
   }
 
+  /** Checks all open connections now; resolves after the checks. */
   async function recheck(): Promise<void> {
     // A check in progress may have missed a later change.
     await looking;
@@ -202,6 +192,7 @@ export function createOpenConnections(
     entry.client.destroy();
   }
 
+  /** Starts to watch a connection, and closes it when its right ends. */
   function begin(connection: OpenConnection): Entry {
     const entry = new Entry(connection, services.now(), looks);
     putInto(young, entry);
@@ -212,7 +203,8 @@ export function createOpenConnections(
 
   return {
     begin,
-    async during(connection, work) {
+    /** Runs `work` while its connection is watched. The result of a cut exchange has the reason's code. */
+    async during(connection: OpenConnection, work: () => Promise<ExchangeResult>): Promise<ExchangeResult> {
       const entry = begin(connection);
       try {
         const result = await work();
@@ -223,9 +215,11 @@ export function createOpenConnections(
         entry.end();
       }
     },
+    /** Returns the bytes of all open connections so far. */
     bytes: () => [...young, ...old].reduce((sum, entry) => sum + bytesOf(entry), 0),
     recheck,
-    close() {
+    /** Stops watching. */
+    close(): void {
       closed = true;
       cancel?.();
       cancelLearning?.();
@@ -268,12 +262,7 @@ function asFailure(error: unknown): SidekeyError {
 }
 
 /** Watches the client certificates of grants that pooled connections use. */
-export interface CertificateWatch {
-  /** Watches a certificate that is about to be used, and ends it when the grant no longer has it. */
-  watch(ready: ReadyToken, identity: GrantIdentity): void;
-  /** Stops watching. */
-  close(): void;
-}
+export type CertificateWatch = ReturnType<typeof createCertificateWatch>;
 
 /** Milliseconds after which a replaced, revoked or removed certificate is noticed at the latest. */
 const everyMs = 1_000;
@@ -282,7 +271,7 @@ const everyMs = 1_000;
  * Sets no timer before a certificate is shown. Requests never use connections of an older certificate. This
  * watch closes the idle ones.
  */
-export function createCertificateWatch(grants: Pick<Registry, 'open'>, timers: Timers): CertificateWatch {
+export function createCertificateWatch(grants: Pick<Registry, 'open'>, timers: Timers) {
   const shown = new Map<GrantIdentity, ReadyToken>();
   let cancel: (() => void) | null = null;
   let closed = false;
@@ -311,12 +300,14 @@ export function createCertificateWatch(grants: Pick<Registry, 'open'>, timers: T
   }
 
   return {
-    watch(ready, identity) {
+    /** Watches a certificate that is about to be used, and ends it when the grant no longer has it. */
+    watch(ready: ReadyToken, identity: GrantIdentity): void {
       if (shown.has(identity)) return;
       shown.set(identity, ready);
       wake();
     },
-    close() {
+    /** Stops watching. */
+    close(): void {
       closed = true;
       cancel?.();
       cancel = null;

@@ -9,9 +9,7 @@ import {
 } from '../lib/postgres.ts';
 import { type Clock, within } from '../lib/timers.ts';
 import { channel, createChangeLog, ofGrant } from './change-log.ts';
-import type { StoreWrites } from './grants.ts';
 import { hashBits, HeldGrants } from './held-grants.ts';
-import type { StoreChanges } from './store.ts';
 
 /** Milliseconds between two checks of the listening connection, and before the first attempt to reconnect. */
 const beatMs = 250;
@@ -25,20 +23,6 @@ const patienceMs = 500;
  * are used until they expire; a revocation on another node cannot arrive.
  */
 export const maxOutageMs = 900_000;
-
-/** Counts the changes of a database, by this process and others. */
-interface ChangeCount {
-  /** See `Store.epoch`. @throws SidekeyError `store_unavailable` after an outage of `maxOutageMs` */
-  readonly epoch: () => number;
-  /** See `Store.changesSince`. */
-  readonly since: (epoch: number) => StoreChanges;
-  readonly held: HeldGrants;
-  /** Counts a write of this process to these tables, or with these notifications. */
-  readonly wrote: (tables: readonly string[]) => void;
-  /** Counts a write of this process to a grant; null: it was removed. */
-  readonly wroteGrant: StoreWrites['grantWritten'];
-  close(): Promise<void>;
-}
 
 interface WatchParts {
   readonly pool: Pool;
@@ -75,13 +59,11 @@ export const news = `
   ) as outdated`;
 
 /**
- * Listens for changes by other processes (NOTIFY), and polls for refreshes. While it reconnects, each attempt
- * that the database answers counts as a change, because one may have been missed.
+ * Counts the changes of a database, by this process and others. Listens for changes by other processes
+ * (NOTIFY), and polls for refreshes. While it reconnects, each attempt that the database answers counts as a
+ * change, because one may have been missed.
  */
-export async function watchChanges(
-  access: PostgresAccess,
-  { pool, location, clock, onTime }: WatchParts,
-): Promise<ChangeCount> {
+export async function watchChanges(access: PostgresAccess, { pool, location, clock, onTime }: WatchParts) {
   const log = createChangeLog();
   const held = new HeldGrants();
   let listening: Client | null = null;
@@ -168,16 +150,20 @@ export async function watchChanges(
   await listen();
   beatLater();
   return {
-    epoch() {
+    /** See `Store.epoch`. @throws SidekeyError `store_unavailable` after an outage of `maxOutageMs` */
+    epoch: (): number => {
       if (clock.now() - reachedAt > maxOutageMs)
         throw postgresUnavailable(location, failure ?? new SidekeyError('store_unavailable'));
       return log.count;
     },
+    /** See `Store.changesSince`. */
     since: log.since,
     held,
-    wrote: (tables) => tables.forEach(log.add),
+    /** Counts a write of this process to these tables, or with these notifications. */
+    wrote: (tables: readonly string[]) => tables.forEach(log.add),
+    /** Counts a write of this process to a grant; null: it was removed. */
     wroteGrant: log.addGrant,
-    async close() {
+    async close(): Promise<void> {
       stopped = true;
       cancel?.();
       await turn;

@@ -294,16 +294,7 @@ function notSearchable(what: string, step = 'ask for it without compression'): S
 }
 
 /** A decoder of content codings, with flow control on both sides. */
-interface Decoder {
-  /** Returns false if the caller must wait for `onDrain`. */
-  write(piece: Buffer): boolean;
-  onDrain(listener: () => void): void;
-  /** Ends the input. */
-  end(): void;
-  pause(): void;
-  resume(): void;
-  destroy(): void;
-}
+type Decoder = ReturnType<typeof createDecoder>;
 
 /** The receiver of decoded bytes. Receives no call after `failed`. */
 interface DecoderSink {
@@ -337,7 +328,7 @@ function codingsOf(values: readonly string[]): readonly string[] | null {
 }
 
 /** Creates a decoder. @param codings at least one, as `codingsOf` returns them */
-function createDecoder(codings: readonly string[], sink: DecoderSink): Decoder {
+function createDecoder(codings: readonly string[], sink: DecoderSink) {
   const stages = codings.toReversed().map((coding) => makers[coding]!());
   const first = stages[0]!;
   const last = stages.at(-1)!;
@@ -369,11 +360,13 @@ function createDecoder(codings: readonly string[], sink: DecoderSink): Decoder {
     sink.ended();
   });
   return {
-    write(piece) {
+    /** Returns false if the caller must wait for `onDrain`. */
+    write(piece: Buffer): boolean {
       bytesIn += piece.length;
       return isOver || first.write(piece);
     },
-    onDrain: (listener) => void first.once('drain', listener),
+    onDrain: (listener: () => void) => void first.once('drain', listener),
+    /** Ends the input. */
     end: () => void (isOver || first.end()),
     pause: () => void last.pause(),
     resume: () => void last.resume(),

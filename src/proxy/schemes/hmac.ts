@@ -233,26 +233,19 @@ function withParameters(path: string, added: Filled): string {
   return `${path}${path.includes('?') ? '&' : '?'}${written}`;
 }
 
-/** Values of the names in a template for one request: time and nonce are the same everywhere. */
-interface SignedValues {
-  /** Returns the sent value for a name, except `{signature}`. */
-  readonly sent: (name: string) => string;
-  /** The bytes that are signed for a name, of the request as it is sent. */
-  readonly of: (sent: Sent) => (name: string) => Buffer;
-}
-
 /** A request as it is sent, without its signature. */
 interface Sent {
   readonly path: string;
   readonly fields: readonly string[];
 }
 
+/** Returns the values of the names in a template for one request: time and nonce are the same everywhere. */
 function signedValues(
   { timestamp: form }: HmacPlacement,
   key: string | null,
   authority: Authority,
   { method, body, hasBody, now }: MessageFacts,
-): SignedValues {
+) {
   let nonce: string | null = null;
   const bodyBytes = () => {
     if (hasBody && body === null) throw new SidekeyError('internal', 'The body was not read.');
@@ -309,7 +302,12 @@ function signedValues(
       }
     };
   };
-  return { sent, of };
+  return {
+    /** Returns the sent value for a name, except `{signature}`. */
+    sent,
+    /** The bytes that are signed for a name, of the request as it is sent. */
+    of,
+  };
 }
 
 const timestamps: Readonly<Record<HmacPlacement['timestamp'], (now: number) => string>> = {

@@ -4,7 +4,7 @@ import { attribute, nanoseconds, post, rejectedIn } from '../../audit/export/htt
 import { errorPhrase } from '../../lib/errors.ts';
 import type { Log } from '../../lib/log.ts';
 import { type Timers, within } from '../../lib/timers.ts';
-import { counter, type Figure, refreshOutcomes } from './figures.ts';
+import { counter, refreshOutcomes } from './figures.ts';
 
 /**
  * Traces of exchanges, sent to an OpenTelemetry collector: OTLP/HTTP in JSON. A trace of the caller is
@@ -30,20 +30,7 @@ interface TracerParts {
   readonly random: () => number;
 }
 
-export interface Tracer {
-  /**
-   * Begins the trace of an exchange; null if it is not traced.
-   *
-   * @param traceparent values of the field (w3.org/TR/trace-context)
-   */
-  begin(traceparent: readonly string[]): ExchangeTrace | null;
-  /** Adds a refresh to the exchanges that wait for it. */
-  recorded(event: AuditEvent): void;
-  /** Returns metrics of the tracer itself. */
-  read(): Figure[];
-  /** Sends the remaining spans, for some seconds at most. */
-  close(): Promise<void>;
-}
+export type Tracer = ReturnType<typeof createTracer>;
 
 /** Maximum number of spans that wait to be sent; further ones are dropped. */
 const maxQueued = 4_096;
@@ -54,7 +41,7 @@ const sendTimeoutMs = 10_000;
 const closeTimeoutMs = 3_000;
 
 /** Creates a tracer, which sends nothing before the first trace. */
-export function createTracer(parts: TracerParts): Tracer {
+export function createTracer(parts: TracerParts) {
   const { timers, log, random, sample, url } = parts;
   const waiting = new Set<ExchangeTrace>();
   let queue: Span[] = [];
@@ -114,16 +101,23 @@ export function createTracer(parts: TracerParts): Tracer {
   }
 
   return {
-    begin(values) {
+    /**
+     * Begins the trace of an exchange; null if it is not traced.
+     *
+     * @param traceparent values of the field (w3.org/TR/trace-context)
+     */
+    begin(values: readonly string[]): ExchangeTrace | null {
       const parent = values.length === 1 ? parentOf(values[0]!) : null;
       if (!(parent?.isSampled ?? random() < sample)) return null;
       return new ExchangeTrace(parent, parts.paths, waiting, finished);
     },
-    recorded({ event, grant, duration_ms: ms = 0 }) {
+    /** Adds a refresh to the exchanges that wait for it. */
+    recorded({ event, grant, duration_ms: ms = 0 }: AuditEvent): void {
       const outcome = refreshOutcomes.get(event);
       if (outcome === undefined) return;
       for (const trace of waiting) if (trace.grant === grant) trace.refreshed(ms, outcome);
     },
+    /** Returns metrics of the tracer itself. */
     read: () => [
       counter('sidekey_spans_sent', 'Spans that the collector has taken.', [{ labels: {}, value: sent }]),
       counter(
@@ -132,7 +126,8 @@ export function createTracer(parts: TracerParts): Tracer {
         [{ labels: {}, value: dropped }],
       ),
     ],
-    async close() {
+    /** Sends the remaining spans, for some seconds at most. */
+    async close(): Promise<void> {
       await within(timers, sendAll(), closeTimeoutMs);
       cancel?.();
     },

@@ -6,10 +6,10 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { systemClock } from '../../lib/timers.ts';
 import { type Authority, createAddressGuard, parseCidr } from '../policy/authority.ts';
 import type { Limits } from '../policy/limits.ts';
-import { createDialer, type Dialer, type ParentProxyRoute } from './dialer.ts';
-import { type Connections, createConnections } from './h1-pool.ts';
-import { createStreams, type Streams } from './h2-pool.ts';
-import { createKnownProtocols, createProtocols, type Protocols } from './h2-session.ts';
+import { createDialer, type ParentProxyRoute } from './dialer.ts';
+import { createConnections } from './h1-pool.ts';
+import { createStreams } from './h2-pool.ts';
+import { createKnownProtocols, createProtocols } from './h2-session.ts';
 import type { ParentProxy } from './parent-proxy.ts';
 import { createResolver, createRouter, type ProxyExceptions, type Router } from './resolve.ts';
 import { type ClientCertificate, createTrust } from './tls.ts';
@@ -32,28 +32,10 @@ interface UpstreamClientOptions {
 }
 
 /** All connections of the process to other hosts, through one dialer. */
-export interface UpstreamClient {
-  readonly dialer: Dialer;
-  /** HTTP/1.1. */
-  readonly connections: Connections;
-  /** HTTP/2. */
-  readonly streams: Streams;
-  readonly protocols: Protocols;
-  /** `fetch` for token endpoints. Uses separate connections, so that a full pool never delays a refresh. */
-  readonly fetch: typeof fetch;
-  /** Reads the trust anchors of an upstream before its first request. That takes tens of milliseconds. */
-  prepare(authority: Authority): void;
-  /**
-   * Opens UDP to an address of the host that the address guard allows. Rejects with SidekeyError
-   * `address_blocked` or `upstream_unreachable`.
-   */
-  readonly datagrams: (host: string, port: number) => Promise<Datagrams>;
-  /** Waits for the exchanges in flight, then closes the connections. */
-  close(): Promise<void>;
-}
+export type UpstreamClient = ReturnType<typeof createUpstreamClient>;
 
 /** @throws SidekeyError `config_invalid` if trust anchors or client certificates cannot be used */
-export function createUpstreamClient(options: UpstreamClientOptions): UpstreamClient {
+export function createUpstreamClient(options: UpstreamClientOptions) {
   const { resolve, limits, proxy = null, noProxy = { hosts: [], blocks: [] } } = options;
   const blocks = options.privateAddresses.map(parseCidr).filter((block) => block !== null);
   const isSelf = (address: string, port: number) =>
@@ -83,13 +65,22 @@ export function createUpstreamClient(options: UpstreamClientOptions): UpstreamCl
   const streams = createStreams({ dialer, limits, known: knownProtocols, connections });
   return {
     dialer,
+    /** HTTP/1.1. */
     connections,
+    /** HTTP/2. */
     streams,
     protocols: createProtocols(knownProtocols, (authority) => streams.negotiate(authority)),
+    /** `fetch` for token endpoints. Uses separate connections, so that a full pool never delays a refresh. */
     fetch: tokens.fetch,
-    prepare: (authority) => void trust(authority),
-    datagrams: (host, port) => openDatagrams(route, host, port),
-    async close() {
+    /** Reads the trust anchors of an upstream before its first request. That takes tens of milliseconds. */
+    prepare: (authority: Authority) => void trust(authority),
+    /**
+     * Opens UDP to an address of the host that the address guard allows. Rejects with SidekeyError
+     * `address_blocked` or `upstream_unreachable`.
+     */
+    datagrams: (host: string, port: number) => openDatagrams(route, host, port),
+    /** Waits for the exchanges in flight, then closes the connections. */
+    async close(): Promise<void> {
       await Promise.all([connections.close(), streams.close(), tokens.close()]);
     },
   };

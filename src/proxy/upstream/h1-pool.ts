@@ -274,22 +274,7 @@ export function asError(error: unknown): Error {
 }
 
 /** Persistent HTTP/1.1 connections to upstreams (RFC 9112 §9.3). The dialer makes all of them. */
-export interface Connections {
-  /**
-   * Gets a connection to this peer for the user: the idle one used last, perhaps before this returns,
-   * otherwise the next one that becomes idle or is made. Calls `connected` or `unconnected`.
-   *
-   * @param fresh true: no idle connection, because another idle one was just found dead
-   */
-  request(peer: Peer, user: ConnectionUser, fresh?: boolean): void;
-  /** Takes over an unread connection that negotiated HTTP/1.1. Closes it if the pool is full. */
-  adopt(peer: Peer, socket: Socket): void;
-  /** Removes a user that no longer waits. */
-  leave(peer: Peer, user: ConnectionUser): void;
-  usage(): PoolUsage;
-  /** Keeps no further connection. Resolves when the last exchange has ended. */
-  close(): Promise<void>;
-}
+export type Connections = ReturnType<typeof createConnections>;
 
 interface HostPoolContext extends PoolContext {
   readonly limits: Pick<Limits, 'upstream_connections' | 'upstream_wait' | 'upstream_keep_alive'>;
@@ -301,15 +286,24 @@ interface ConnectionsOptions extends Pick<HostPoolContext, 'dialer' | 'limits'> 
 }
 
 /** Creates the pools, without connections. */
-export function createConnections({ dialer, limits, clock = systemClock }: ConnectionsOptions): Connections {
+export function createConnections({ dialer, limits, clock = systemClock }: ConnectionsOptions) {
   const pools: PoolsByPeer<HostPool> = new PoolsByPeer(
     (peer) => new HostPool(peer, { dialer, limits, clock, pools }),
   );
   return {
-    request: (peer, user, fresh = false) => pools.at(peer).request(user, fresh),
-    adopt: (peer, socket) => pools.at(peer).adopt(socket),
-    leave: (peer, user) => pools.find(peer)?.leave(user),
+    /**
+     * Gets a connection to this peer for the user: the idle one used last, perhaps before this returns,
+     * otherwise the next one that becomes idle or is made. Calls `connected` or `unconnected`.
+     *
+     * @param fresh true: no idle connection, because another idle one was just found dead
+     */
+    request: (peer: Peer, user: ConnectionUser, fresh = false) => pools.at(peer).request(user, fresh),
+    /** Takes over an unread connection that negotiated HTTP/1.1. Closes it if the pool is full. */
+    adopt: (peer: Peer, socket: Socket) => pools.at(peer).adopt(socket),
+    /** Removes a user that no longer waits. */
+    leave: (peer: Peer, user: ConnectionUser) => pools.find(peer)?.leave(user),
     usage: () => pools.usage(),
+    /** Keeps no further connection. Resolves when the last exchange has ended. */
     close: () => pools.close(),
   };
 }

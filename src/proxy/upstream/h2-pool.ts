@@ -5,14 +5,7 @@ import { type Clock, systemClock } from '../../lib/timers.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
 import type { Limits } from '../policy/limits.ts';
 import { clientCertificateHint, clientCertificateRefused, type Peer } from '../policy/peer.ts';
-import {
-  asError,
-  type Connections,
-  PeerPool,
-  type PoolContext,
-  PoolsByPeer,
-  type PoolUsage,
-} from './h1-pool.ts';
+import { asError, type Connections, PeerPool, type PoolContext, PoolsByPeer } from './h1-pool.ts';
 import {
   http1,
   type KnownProtocols,
@@ -25,22 +18,7 @@ import {
 import type { StreamUser } from './h2-stream.ts';
 
 /** Streams on shared HTTP/2 sessions with upstreams. The dialer makes the connections of all sessions. */
-export interface Streams {
-  /**
-   * Opens a stream to this peer for the user, perhaps before this returns, otherwise on the next session that
-   * has room or is made. Calls `opened` or `unopened`.
-   *
-   * @param fresh true: no idle session, because another one was just found dead
-   */
-  request(peer: Peer, user: StreamUser, fresh?: boolean): void;
-  /** Removes a user that no longer waits. */
-  leave(peer: Peer, user: StreamUser): void;
-  /** Makes a connection to learn its protocol, and keeps it. Rejects if no connection can be made. */
-  negotiate(peer: Peer): Promise<NegotiatedProtocol>;
-  usage(): PoolUsage;
-  /** Keeps no further session. Resolves when the last stream has ended. */
-  close(): Promise<void>;
-}
+export type Streams = ReturnType<typeof createStreams>;
 
 interface SessionPoolContext extends PoolContext {
   readonly limits: SessionOptions['limits'] & Pick<Limits, 'upstream_connections' | 'upstream_wait'>;
@@ -55,18 +33,27 @@ interface StreamsOptions extends Omit<SessionPoolContext, 'clock' | 'pools'> {
 }
 
 /** Creates the pools, without connections. */
-export function createStreams({ clock = systemClock, ...options }: StreamsOptions): Streams {
+export function createStreams({ clock = systemClock, ...options }: StreamsOptions) {
   const pools: PoolsByPeer<SessionPool> = new PoolsByPeer(
     (peer) => new SessionPool(peer, { ...options, clock, pools }),
   );
   return {
-    request(peer, user, fresh = false) {
+    /**
+     * Opens a stream to this peer for the user, perhaps before this returns, otherwise on the next session that
+     * has room or is made. Calls `opened` or `unopened`.
+     *
+     * @param fresh true: no idle session, because another one was just found dead
+     */
+    request(peer: Peer, user: StreamUser, fresh = false): void {
       if (options.known.get(peer)?.protocol === 'http/1.1') user.unopened('http/1.1');
       else pools.at(peer).request(user, fresh);
     },
-    leave: (peer, user) => pools.find(peer)?.leave(user),
-    negotiate: (peer) => pools.at(peer).negotiate(),
+    /** Removes a user that no longer waits. */
+    leave: (peer: Peer, user: StreamUser) => pools.find(peer)?.leave(user),
+    /** Makes a connection to learn its protocol, and keeps it. Rejects if no connection can be made. */
+    negotiate: (peer: Peer) => pools.at(peer).negotiate(),
     usage: () => pools.usage(),
+    /** Keeps no further session. Resolves when the last stream has ended. */
     close: () => pools.close(),
   };
 }

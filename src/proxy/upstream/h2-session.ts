@@ -323,13 +323,7 @@ export interface NegotiatedProtocol {
 
 export const http1: NegotiatedProtocol = { protocol: 'http/1.1', extendedConnect: false };
 
-export interface Protocols {
-  /**
-   * Returns the protocol that this upstream selects from `h2` and `http/1.1`. Negotiates an unknown one, and
-   * keeps the connection. Never rejects: `http/1.1` if no connection can be made.
-   */
-  of(authority: Authority): NegotiatedProtocol | Promise<NegotiatedProtocol>;
-}
+export type Protocols = ReturnType<typeof createProtocols>;
 
 /** The last negotiated protocols of upstreams. */
 export type KnownProtocols = ReturnType<typeof createKnownProtocols>;
@@ -360,9 +354,13 @@ export function createKnownProtocols(clock: Clock) {
 export function createProtocols(
   known: KnownProtocols,
   negotiate: (authority: Authority) => Promise<NegotiatedProtocol>,
-): Protocols {
+) {
   return {
-    of(authority) {
+    /**
+     * Returns the protocol that this upstream selects from `h2` and `http/1.1`. Negotiates an unknown one, and
+     * keeps the connection. Never rejects: `http/1.1` if no connection can be made.
+     */
+    of(authority: Authority): NegotiatedProtocol | Promise<NegotiatedProtocol> {
       // HTTP/2 without TLS needs prior knowledge (RFC 9113 §3.3).
       if (authority.scheme !== 'https') return http1;
       return known.get(authority) ?? negotiate(authority).catch(() => http1);

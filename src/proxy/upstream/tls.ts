@@ -107,19 +107,7 @@ export interface TlsSession {
 }
 
 /** TLS sessions, each for the authority of its handshake. */
-interface TlsSessions {
-  /**
-   * Returns the newest session, and removes it unless it is the last. A reused ticket links two connections
-   * of a client (RFC 8446 §C.4), but many servers issue none when a session is resumed.
-   */
-  take(authority: string): TlsSession | undefined;
-  /**
-   * Stores a session of a connection whose certificate was verified.
-   *
-   * @param from the session that the connection resumed; undefined after a full handshake
-   */
-  keep(authority: string, bytes: Buffer, from: TlsSession | undefined): void;
-}
+type TlsSessions = ReturnType<typeof createTlsSessions>;
 
 const maxAuthorities = 1_000;
 /** Maximum number of authorities of a client identity: the audience of a grant is a few hosts. */
@@ -135,10 +123,14 @@ const maxSessionsOfAuthority = 4;
 const maxSessionAgeMs = 3_600_000;
 
 /** Keeps four sessions for each recently used authority, for an hour after their full handshake. */
-export function createTlsSessions(clock: Clock, max = maxAuthorities): TlsSessions {
+export function createTlsSessions(clock: Clock, max = maxAuthorities) {
   const byAuthority = new LRUCache<string, readonly TlsSession[]>({ max });
   return {
-    take(authority) {
+    /**
+     * Returns the newest session, and removes it unless it is the last. A reused ticket links two connections
+     * of a client (RFC 8446 §C.4), but many servers issue none when a session is resumed.
+     */
+    take(authority: string): TlsSession | undefined {
       const now = clock.now();
       // The newest session may have an older full handshake than the one before it.
       const valid = (byAuthority.get(authority) ?? []).filter(({ until }) => until > now);
@@ -146,7 +138,12 @@ export function createTlsSessions(clock: Clock, max = maxAuthorities): TlsSessio
       if (valid.length > 1) byAuthority.set(authority, valid.slice(0, -1));
       return newest;
     },
-    keep(authority, bytes, from) {
+    /**
+     * Stores a session of a connection whose certificate was verified.
+     *
+     * @param from the session that the connection resumed; undefined after a full handshake
+     */
+    keep(authority: string, bytes: Buffer, from: TlsSession | undefined): void {
       const session = { bytes, until: from?.until ?? clock.now() + maxSessionAgeMs };
       byAuthority.set(
         authority,

@@ -101,7 +101,7 @@ export function fakeConnections() {
   const asked: { readonly user: ConnectionUser; readonly fresh: boolean }[] = [];
   let left = 0;
   const connections: Connections = {
-    request: (_authority, user, fresh = false) => void asked.push({ user, fresh }),
+    request: (_authority, user, fresh) => void asked.push({ user, fresh: fresh === true }),
     leave: () => void (left += 1),
     adopt: (_authority, socket) => void socket.destroy(),
     usage: () => ({ open: 0, idle: 0, waiting: 0 }),

@@ -5,24 +5,20 @@ import type { RequestHead } from '../scheme.ts';
 /** Signatures of Signature Version 4: keys, canonical requests and encoding. */
 
 /** Signs texts of one moment, in one scope. */
-export interface Signer {
-  readonly scope: Scope;
-  /** `YYYYMMDDTHHMMSSZ`. */
-  readonly timestamp: string;
-  /** Returns 64 hex digits. Signs the kind, the timestamp, the scope and the rest, one per line. */
-  sign(kind: string, ...rest: readonly string[]): string;
-}
+export type Signer = ReturnType<typeof createSigner>;
 
 /** @param now milliseconds since the epoch */
-export function createSigner(keys: AwsKeys, place: Pick<Scope, 'region' | 'service'>, now: number): Signer {
+export function createSigner(keys: AwsKeys, place: Pick<Scope, 'region' | 'service'>, now: number) {
   const timestamp = timestampOf(now);
   const scope = { date: timestamp.slice(0, 8), region: place.region, service: place.service };
   const key = signingKey(keys, scope);
   const named = scopeText(scope);
   return {
     scope,
+    /** `YYYYMMDDTHHMMSSZ`. */
     timestamp,
-    sign: (kind, ...rest) =>
+    /** Returns 64 hex digits. Signs the kind, the timestamp, the scope and the rest, one per line. */
+    sign: (kind: string, ...rest: readonly string[]) =>
       createHmac('sha256', key)
         .update([kind, timestamp, named, ...rest].join('\n'))
         .digest('hex'),
