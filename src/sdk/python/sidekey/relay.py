@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any, Mapping, TypedDict
+from typing import TYPE_CHECKING, Any, Mapping, TypedDict
 
 import httpx
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .requests import SidekeyAdapter
 
 #: Fields of one connection. Sidekey writes those of the connection to the upstream.
 _OF_CONNECTION = (b"host", b"connection", b"content-length", b"transfer-encoding")
@@ -130,3 +135,29 @@ class AsyncRelayTransport(_Relay, httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         for http in self._others.values():
             await http.aclose()
+
+
+class Transports:
+    """Adapters of a client for other libraries."""
+
+    _http: httpx.Client
+
+    def transport(self, **place: Unpack[Place]) -> RelayTransport:
+        """Returns a transport for a client of httpx, whose requests use the grant."""
+        return RelayTransport(self._http, **place)
+
+    def requests_adapter(self, **place: Unpack[Place]) -> SidekeyAdapter:
+        """Returns an adapter for a session of requests, whose requests use the grant."""
+        from .requests import SidekeyAdapter
+
+        return SidekeyAdapter(self.transport(**place))
+
+
+class AsyncTransports:
+    """Adapters of an asynchronous client for other libraries."""
+
+    _http: httpx.AsyncClient
+
+    def transport(self, **place: Unpack[Place]) -> AsyncRelayTransport:
+        """Returns a transport for a client of httpx, whose requests use the grant."""
+        return AsyncRelayTransport(self._http, **place)
