@@ -31,7 +31,10 @@ export function makeSdk(): void {
   write('src/sdk/client/operations.ts', renderTypeScript(api));
   write('src/sdk/python/sidekey/operations.py', renderPython(api));
   write('src/sdk/python/sidekey/errors.py', renderPythonErrors());
-  write('src/sdk/python/sidekey/client.py', renderPythonClient(read('src/sdk/python/sidekey/async_client.py')));
+  write(
+    'src/sdk/python/sidekey/client.py',
+    renderPythonClient(read('src/sdk/python/sidekey/async_client.py')),
+  );
 }
 
 function read(path: string): string {

@@ -132,10 +132,14 @@ class AsyncSidekey(AsyncOperations, AsyncTransports):
         # The next event may take any time.
         request.extensions["timeout"]["read"] = None
         response = await self._sent(self._http, request, (), stream=True)
+        events = 0
         try:
             async for line in response.aiter_lines():
                 if line.startswith("data: "):
                     yield json.loads(line[6:])
+                    events += 1
+        except httpx.TransportError as error:
+            raise no_answer(self._http.base_url, error, events) from error
         finally:
             await response.aclose()
 
