@@ -2,14 +2,14 @@ import { z } from 'zod';
 import { recordChange } from '../audit/log.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { CredentialEntry } from '../grants/credential-input.ts';
-import { grantGone } from '../grants/keep.ts';
+import { grantGone, type WantedGrant } from '../grants/keep.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { noPolicy } from '../store/schema.ts';
-import type { GrantPolicy } from '../store/store.ts';
+import type { GrantPolicy, PolicyChange } from '../store/store.ts';
 import type { Caller } from './caller.ts';
 import { isoOrNull, readEnd, spanText } from './format.ts';
 import { duration, name, notDuration, text, timeOrNull } from './members.ts';
-import type { Opened } from './operation.ts';
+import type { Changing, Opened } from './operation.ts';
 
 /** Settings of a grant that do not follow from its credential: its end, its leases, labels and metadata. */
 
@@ -51,9 +51,6 @@ export function readSettings(written: CredentialEntry['settings']): WantedSettin
   throw inputInvalid(`"${path.join('.')}" of the credential: ${message}.`, hint);
 }
 
-/** Changed values, as the store has them. Metadata is added; an empty value removes its key. */
-type SettingsChange = Partial<Omit<GrantPolicy, 'grantId'>>;
-
 /**
  * Returns the change of the stored settings. `ttl` sets the end, unless `expires` does; it is stored for the
  * hint about an expired grant.
@@ -63,7 +60,7 @@ type SettingsChange = Partial<Omit<GrantPolicy, 'grantId'>>;
 export function settingsChange(
   { expires, ttl, max_ttl, lease_ttl, max_lease_ttl, labels, metadata }: WantedSettings,
   now: number,
-): SettingsChange {
+): PolicyChange {
   const end = typeof ttl === 'number' ? now + ttl : undefined;
   const change = {
     defaultTtlMs: nullIfNone(ttl),
@@ -90,7 +87,7 @@ function nullIfNone(span: number | 'none' | undefined): number | null | undefine
 export async function changeSettings(
   { store, grants, audit }: Pick<Opened, 'store' | 'grants' | 'audit'>,
   { id, user }: Pick<Grant, 'id' | 'user'>,
-  change: SettingsChange,
+  change: PolicyChange,
   at: number,
 ): Promise<void> {
   const { before, after } = await nextPolicy(store, id, change, at);
@@ -101,11 +98,29 @@ export async function changeSettings(
   });
 }
 
+/**
+ * Returns the settings for `keepGrants`; undefined: none are wanted.
+ *
+ * @throws SidekeyError as `settingsChange` and `nextPolicy`, when the result is called
+ */
+export function keptSettings(
+  { store, now }: Pick<Changing, 'store' | 'now'>,
+  wanted: WantedSettings | null,
+): WantedGrant['settings'] {
+  if (wanted === null || Object.keys(wanted).length === 0) return undefined;
+  return async (id) => {
+    const change = settingsChange(wanted, now());
+    const { before, after } = await nextPolicy(store, id, change, now());
+    const { metadata, ...policy } = change;
+    return { policy, metadata, reason: changeText(before, after) };
+  };
+}
+
 /** Returns the present settings of a grant, and those after a change. @throws as `checkMaximum` */
-export async function nextPolicy(
+async function nextPolicy(
   { grantPolicies }: Pick<Opened['store'], 'grantPolicies'>,
   id: string,
-  change: SettingsChange,
+  change: PolicyChange,
   at: number,
 ): Promise<{ readonly before: GrantPolicy; readonly after: GrantPolicy }> {
   const before = (await grantPolicies.get(id)) ?? noPolicy(id);
@@ -115,7 +130,7 @@ export async function nextPolicy(
 }
 
 /** @throws SidekeyError `input_invalid` if the new end is later than the maximum */
-function checkMaximum({ expiresAt = null }: SettingsChange, max: number | null, now: number): void {
+function checkMaximum({ expiresAt = null }: PolicyChange, max: number | null, now: number): void {
   if (max === null || expiresAt === null || expiresAt <= now + max) return;
   throw inputInvalid(
     `The expiry is later than the maximum of ${spanText(max)} from now.`,

@@ -19,7 +19,16 @@ import {
   toLeaseRow,
   toPolicyRow,
 } from './schema.ts';
-import type { AgentRecord, LeaseChoice, LeaseQuery, LeaseStore, Page, Store, TakeOver } from './store.ts';
+import type {
+  AgentRecord,
+  LeaseChoice,
+  LeaseQuery,
+  LeaseStore,
+  Page,
+  PolicyChange,
+  Store,
+  TakeOver,
+} from './store.ts';
 
 /** Queries for the rights of agents. Each is one statement or one transaction. */
 
@@ -52,25 +61,26 @@ export function sqlAgentRights(
           note(ofGrant(grantId));
           const grant = inside.selectFrom('grants').select('id').where('id', '=', grantId);
           if ((await first(grant)) === null) return false;
-          const before = await first(allPolicies(inside).where('grantId', '=', grantId), fromPolicyRow);
-          const row = toPolicyRow({ ...(before ?? noPolicy(grantId)), ...policy, grantId });
-          await inside
-            .insertInto('grantPolicies')
-            .values(row)
-            .onConflict((conflict) => conflict.column('grantId').doUpdateSet(row))
-            .execute();
-          // The schedule does not read an ended grant again by itself.
-          if (policy.expiresAt !== undefined)
-            await inside
-              .updateTable('grants')
-              .set({ dueAt: 0 })
-              .where('id', '=', grantId)
-              .where('refreshable', '=', 1)
-              .execute();
+          await setPolicy(inside, grantId, policy);
           return true;
         }),
     },
   };
+}
+
+/** Changes the policy of a grant that exists. */
+export async function setPolicy(inside: Transaction<Schema>, grantId: string, policy: PolicyChange) {
+  const before = await first(allPolicies(inside).where('grantId', '=', grantId), fromPolicyRow);
+  const row = toPolicyRow({ ...(before ?? noPolicy(grantId)), ...policy, grantId });
+  await inside
+    .insertInto('grantPolicies')
+    .values(row)
+    .onConflict((conflict) => conflict.column('grantId').doUpdateSet(row))
+    .execute();
+  // The schedule does not read an ended grant again by itself.
+  if (policy.expiresAt === undefined) return;
+  const grant = inside.updateTable('grants').set({ dueAt: 0 }).where('id', '=', grantId);
+  await grant.where('refreshable', '=', 1).execute();
 }
 
 /** Returns rows of policies by an index of `0030-grants-of-leases`. */
@@ -438,7 +448,7 @@ type Change = <Result>(
  * rights see the change. The increment takes the write lock, so no other process changes the values that are
  * read afterwards.
  */
-function rightsChange(db: Kysely<Schema>, run: Run, wrote: StoreWrites['rightsWritten']): Change {
+export function rightsChange(db: Kysely<Schema>, run: Run, wrote: StoreWrites['rightsWritten']): Change {
   return (write, duplicate) =>
     run(async () => {
       const notes: string[] = [];

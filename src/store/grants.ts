@@ -3,8 +3,19 @@ import { defaultUser, type Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { activityNote } from './activity.ts';
+import { rightsChange, setPolicy } from './agents.ts';
+import { ofGrant } from './change-log.ts';
 import { all, done, first, inBatches, pageOf, releaseOf, type Run, written } from './queries.ts';
-import { compare, damaged, type GrantRow, parseTexts, type Schema, unsynced } from './schema.ts';
+import {
+  compare,
+  damaged,
+  type GrantRow,
+  noPolicy,
+  parseTexts,
+  type Schema,
+  toPolicyRow,
+  unsynced,
+} from './schema.ts';
 import type {
   DueQuery,
   GrantChoice,
@@ -33,8 +44,10 @@ const references = ['id', 'name', 'provider'] as const;
 export function sqlGrants(
   db: Kysely<Schema>,
   run: Run,
-  { grantWritten, synced, now, writesInWith }: StoreWrites,
+  { grantWritten, rightsWritten, synced, now, writesInWith }: StoreWrites,
 ): Store['grants'] {
+  const change = rightsChange(db, run, rightsWritten);
+
   function refreshNote(id: string, { at }: StoredRefresh, condition = sql<boolean>`true`) {
     return activityNote(db, id, { refreshedAt: at }, { now: now(), condition });
   }
@@ -61,7 +74,16 @@ export function sqlGrants(
       run(
         async () => {
           if (records.length === 0) return;
-          await db.insertInto('grants').values(records.map(toGrantRow)).execute();
+          const insertion = (on: Kysely<Schema>) => on.insertInto('grants').values(records.map(toGrantRow));
+          const policies = records.flatMap(({ id, policy }) =>
+            policy === undefined ? [] : [toPolicyRow({ ...noPolicy(id), ...policy })],
+          );
+          if (policies.length === 0) await insertion(db).execute();
+          else
+            await db.transaction().execute(async (inside) => {
+              await insertion(inside).execute();
+              await inside.insertInto('grantPolicies').values(policies).execute();
+            });
           for (const record of records) grantWritten(record.id, record);
         },
         () => grantExists(records),
@@ -77,35 +99,40 @@ export function sqlGrants(
         return all(query.limit(limit), fromGrantRow);
       }),
     ofLeases: (page) => run(() => all(grantsOfLeases(db, page), fromGrantRow)),
-    replace: (record, expectedRevision, refresh) =>
-      run(
-        async () => {
-          if (record.revision <= expectedRevision) {
-            throw new SidekeyError(
-              'internal',
-              `Revision ${record.revision} does not follow ${expectedRevision}.`,
-            );
-          }
-          const update = db
-            .updateTable('grants')
-            .set(toGrantRow(record))
-            .where('id', '=', record.id)
-            .where('revision', '=', expectedRevision);
-          const isWhole = refresh !== undefined && writesInWith;
-          const replaced = isWhole
-            ? await withRest(update, record.id, refresh)
-            : await written(update.modifyEnd(unsynced));
-          if (replaced !== 1) return false;
-          grantWritten(record.id, record);
-          await synced();
-          if (refresh !== undefined && !isWhole) {
-            await done(refreshNote(record.id, refresh).modifyEnd(unsynced));
-            await done(releaseOf(db, refresh).modifyEnd(unsynced));
-          }
+    async replace(record, expectedRevision, refresh) {
+      const { id, policy, revision } = record;
+      if (revision <= expectedRevision)
+        throw new SidekeyError('internal', `Revision ${revision} does not follow ${expectedRevision}.`);
+      const duplicate = () => grantExists([record]);
+      const updateIn = (on: Kysely<Schema>) => {
+        const update = on.updateTable('grants').set(toGrantRow(record)).where('id', '=', id);
+        return update.where('revision', '=', expectedRevision);
+      };
+      if (policy !== undefined) {
+        const isReplaced = await change(async (inside, note) => {
+          note(ofGrant(id));
+          if ((await written(updateIn(inside))) !== 1) return false;
+          await setPolicy(inside, id, policy);
           return true;
-        },
-        () => grantExists([record]),
-      ),
+        }, duplicate);
+        if (isReplaced) grantWritten(id, record);
+        return isReplaced;
+      }
+      return run(async () => {
+        const isWhole = refresh !== undefined && writesInWith;
+        const replaced = isWhole
+          ? await withRest(updateIn(db), id, refresh)
+          : await written(updateIn(db).modifyEnd(unsynced));
+        if (replaced !== 1) return false;
+        grantWritten(id, record);
+        await synced();
+        if (refresh !== undefined && !isWhole) {
+          await done(refreshNote(id, refresh).modifyEnd(unsynced));
+          await done(releaseOf(db, refresh).modifyEnd(unsynced));
+        }
+        return true;
+      }, duplicate);
+    },
     remove: (id) =>
       run(async () => {
         const removed = await written(db.deleteFrom('grants').where('id', '=', id));
@@ -319,7 +346,13 @@ const types: readonly Grant['type'][] = [
 const states: readonly Grant['state'][] = ['active', 'expired', 'revoked', 'reauth_required'];
 
 /** Returns a grant in the form of its table. */
-export function toGrantRow({ times, labels: _labels, endsAt: _endsAt, ...record }: GrantRecord): GrantRow {
+export function toGrantRow({
+  times,
+  policy: _policy,
+  labels: _labels,
+  endsAt: _endsAt,
+  ...record
+}: GrantRecord): GrantRow {
   const { scopes, refreshable } = record;
   return {
     ...record,
@@ -366,6 +399,6 @@ export function fromGrantRow({
 
 /** Returns the columns that a person may see. */
 export function grantOf(record: GrantRecord): Grant {
-  const { sealed: _sealed, times: _times, ...grant } = record;
+  const { sealed: _sealed, times: _times, policy: _policy, ...grant } = record;
   return Object.freeze(grant);
 }
