@@ -64,7 +64,7 @@ export interface KeptGrant {
 export interface KeptSettings {
   readonly policy: PolicyChange;
   /** Added to that of the grant; an empty value removes its key. */
-  readonly metadata: Metadata | undefined;
+  readonly metadata: Metadata;
   /** The changes, for the audit log. */
   readonly reason: string;
 }
@@ -101,10 +101,8 @@ export async function keepGrants(
   options: KeepOptions,
 ): Promise<readonly KeptGrant[]> {
   const { event, by, reason, keepsOut, now } = options;
-  const existing = await grantsNamed(
-    state.store,
-    entries.map(({ wanted }) => wanted),
-  );
+  const names = entries.map(({ wanted }) => wanted);
+  const existing = await grantsNamed(state.store, names);
   const writes: (Addition & { readonly events: readonly AuditEvent[]; readonly isNew: boolean })[] = [];
   for (const { wanted: grant, sealed, settings, newId } of entries) {
     const before = existing.get(ownedName(grant));
@@ -112,36 +110,23 @@ export async function keepGrants(
     if (refusal !== null) throw refusal;
     const id = before?.id ?? newId ?? randomUUID();
     const kept = await settings?.(id);
-    const of = { ...by, grant: id, user: grant.user };
-    const reasons = [before && 'replaced', reason].filter((each) => each !== undefined);
-    const stored = { ...of, event, provider: grant.provider, reason: reasons.join('; ') || undefined };
-    const changed = kept && { ...of, event: 'grant.changed' as const, reason: kept.reason };
-    writes.push({
-      grant,
-      sealed: {
-        ...withConsent(sealed, now()),
-        metadata: before === undefined ? changedMetadata(undefined, kept?.metadata) : kept?.metadata,
-      },
-      id,
-      policy: kept?.policy,
-      events: changed ? [stored, changed] : [stored],
-      isNew: before === undefined,
-    });
+    const isNew = before === undefined;
+    const { user, provider } = grant;
+    const why = isNew ? reason : reason === undefined ? 'replaced' : `replaced; ${reason}`;
+    const events: AuditEvent[] = [{ ...by, event, grant: id, user, provider, reason: why }];
+    if (kept) events.push({ ...by, event: 'grant.changed', grant: id, user, reason: kept.reason });
+    const metadata = isNew ? changedMetadata(undefined, kept?.metadata) : kept?.metadata;
+    const dated = { ...withConsent(sealed, now()), metadata };
+    writes.push({ grant, sealed: dated, id, policy: kept?.policy, events, isNew });
   }
   const additions = writes.filter(({ isNew }) => isNew);
+  const additionEvents = additions.flatMap(({ events }) => events);
   let added: readonly Grant[];
   try {
-    const events = additions.flatMap((each) => each.events);
-    added = await recordChanges(state.audit, events, () => state.grants.addAll(additions));
+    added = await recordChanges(state.audit, additionEvents, () => state.grants.addAll(additions));
   } catch (error) {
     const isTaken = error instanceof SidekeyError && error.code === 'already_exists';
-    const taken = isTaken
-      ? await grantsNamed(
-          state.store,
-          additions.map(({ grant }) => grant),
-        )
-      : new Map();
-    if (taken.size === 0) throw error;
+    if (!isTaken || (await grantsNamed(state.store, names)).size <= existing.size) throw error;
     // Another call stored one of the names since they were read.
     return keepGrants(state, entries, options);
   }

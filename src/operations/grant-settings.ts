@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { recordChange } from '../audit/log.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { CredentialEntry } from '../grants/credential-input.ts';
-import { grantGone, type WantedGrant } from '../grants/keep.ts';
+import { grantGone, type KeptSettings, type WantedGrant } from '../grants/keep.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { noPolicy } from '../store/schema.ts';
 import type { GrantPolicy, PolicyChange } from '../store/store.ts';
@@ -90,52 +90,40 @@ export async function changeSettings(
   change: PolicyChange,
   at: number,
 ): Promise<void> {
-  const { before, after } = await nextPolicy(store, id, change, at);
-  const event = { event: 'grant.changed', grant: id, user, reason: changeText(before, after) } as const;
-  await recordChange(audit, event, async () => {
-    const isSealed = await grants.changeMetadata(id, { ...before.metadata, ...change.metadata });
-    if (!isSealed || !(await store.grantPolicies.set(id, { ...change, metadata: {} }))) throw grantGone();
+  const { policy, metadata, reason } = await keptChange(store, id, change, at);
+  await recordChange(audit, { event: 'grant.changed', grant: id, user, reason }, async () => {
+    const isSealed = await grants.changeMetadata(id, metadata);
+    if (!isSealed || !(await store.grantPolicies.set(id, policy))) throw grantGone();
   });
 }
 
-/**
- * Returns the settings for `keepGrants`; undefined: none are wanted.
- *
- * @throws SidekeyError as `settingsChange` and `nextPolicy`, when the result is called
- */
+/** Returns the settings for `keepGrants`, which throw as `changeSettings`; undefined: none are wanted. */
 export function keptSettings(
   { store, now }: Pick<Changing, 'store' | 'now'>,
   wanted: WantedSettings | null,
 ): WantedGrant['settings'] {
   if (wanted === null || Object.keys(wanted).length === 0) return undefined;
-  return async (id) => {
-    const change = settingsChange(wanted, now());
-    const { before, after } = await nextPolicy(store, id, change, now());
-    const { metadata, ...policy } = change;
-    return { policy, metadata, reason: changeText(before, after) };
-  };
+  return async (id) => keptChange(store, id, settingsChange(wanted, now()), now());
 }
 
-/** Returns the present settings of a grant, and those after a change. @throws as `checkMaximum` */
-async function nextPolicy(
+/** @throws SidekeyError `input_invalid` if the new end is later than the maximum */
+async function keptChange(
   { grantPolicies }: Pick<Opened['store'], 'grantPolicies'>,
   id: string,
   change: PolicyChange,
   at: number,
-): Promise<{ readonly before: GrantPolicy; readonly after: GrantPolicy }> {
+): Promise<KeptSettings> {
   const before = (await grantPolicies.get(id)) ?? noPolicy(id);
   const after = { ...before, ...change };
-  checkMaximum(change, after.maxTtlMs, at);
-  return { before, after };
-}
-
-/** @throws SidekeyError `input_invalid` if the new end is later than the maximum */
-function checkMaximum({ expiresAt = null }: PolicyChange, max: number | null, now: number): void {
-  if (max === null || expiresAt === null || expiresAt <= now + max) return;
-  throw inputInvalid(
-    `The expiry is later than the maximum of ${spanText(max)} from now.`,
-    `--expires ${spanText(max)}, or a longer --max-ttl`,
-  );
+  const max = after.maxTtlMs;
+  if (max !== null && (change.expiresAt ?? 0) > at + max)
+    throw inputInvalid(
+      `The expiry is later than the maximum of ${spanText(max)} from now.`,
+      `--expires ${spanText(max)}, or a longer --max-ttl`,
+    );
+  // Plaintext metadata of an earlier version is sealed too.
+  const metadata = { ...before.metadata, ...change.metadata };
+  return { policy: { ...change, metadata: {} }, metadata, reason: changeText(before, after) };
 }
 
 /**

@@ -3,19 +3,10 @@ import { defaultUser, type Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { activityNote } from './activity.ts';
-import { rightsChange, setPolicy } from './agents.ts';
+import { rightsChange, setPolicies } from './agents.ts';
 import { ofGrant } from './change-log.ts';
 import { all, done, first, inBatches, pageOf, releaseOf, type Run, written } from './queries.ts';
-import {
-  compare,
-  damaged,
-  type GrantRow,
-  noPolicy,
-  parseTexts,
-  type Schema,
-  toPolicyRow,
-  unsynced,
-} from './schema.ts';
+import { compare, damaged, type GrantRow, parseTexts, type Schema, unsynced } from './schema.ts';
 import type {
   DueQuery,
   GrantChoice,
@@ -69,21 +60,30 @@ export function sqlGrants(
     return rows.length;
   }
 
+  /** Writes grants, in one transaction with their policies if they have any. Returns the rows written. */
+  async function withPolicies(
+    records: readonly GrantRecord[],
+    write: (on: Kysely<Schema>) => Promise<number>,
+  ): Promise<number> {
+    const changes = records.flatMap(({ id, policy }) => (policy === undefined ? [] : [{ id, policy }]));
+    if (changes.length === 0) return write(db);
+    const duplicate = () => grantExists(records);
+    return change(async (inside, note) => {
+      for (const { id } of changes) note(ofGrant(id));
+      const rows = await write(inside);
+      if (rows > 0) await setPolicies(inside, changes);
+      return rows;
+    }, duplicate);
+  }
+
   return {
     insert: (...records) =>
       run(
         async () => {
           if (records.length === 0) return;
-          const insertion = (on: Kysely<Schema>) => on.insertInto('grants').values(records.map(toGrantRow));
-          const policies = records.flatMap(({ id, policy }) =>
-            policy === undefined ? [] : [toPolicyRow({ ...noPolicy(id), ...policy })],
+          await withPolicies(records, (on) =>
+            written(on.insertInto('grants').values(records.map(toGrantRow))),
           );
-          if (policies.length === 0) await insertion(db).execute();
-          else
-            await db.transaction().execute(async (inside) => {
-              await insertion(inside).execute();
-              await inside.insertInto('grantPolicies').values(policies).execute();
-            });
           for (const record of records) grantWritten(record.id, record);
         },
         () => grantExists(records),
@@ -99,40 +99,38 @@ export function sqlGrants(
         return all(query.limit(limit), fromGrantRow);
       }),
     ofLeases: (page) => run(() => all(grantsOfLeases(db, page), fromGrantRow)),
-    async replace(record, expectedRevision, refresh) {
-      const { id, policy, revision } = record;
-      if (revision <= expectedRevision)
-        throw new SidekeyError('internal', `Revision ${revision} does not follow ${expectedRevision}.`);
-      const duplicate = () => grantExists([record]);
-      const updateIn = (on: Kysely<Schema>) => {
-        const update = on.updateTable('grants').set(toGrantRow(record)).where('id', '=', id);
-        return update.where('revision', '=', expectedRevision);
-      };
-      if (policy !== undefined) {
-        const isReplaced = await change(async (inside, note) => {
-          note(ofGrant(id));
-          if ((await written(updateIn(inside))) !== 1) return false;
-          await setPolicy(inside, id, policy);
+    replace: (record, expectedRevision, refresh) =>
+      run(
+        async () => {
+          if (record.revision <= expectedRevision) {
+            throw new SidekeyError(
+              'internal',
+              `Revision ${record.revision} does not follow ${expectedRevision}.`,
+            );
+          }
+          const updateOn = (on: Kysely<Schema>) =>
+            on
+              .updateTable('grants')
+              .set(toGrantRow(record))
+              .where('id', '=', record.id)
+              .where('revision', '=', expectedRevision);
+          const isWhole = refresh !== undefined && writesInWith;
+          const replaced = isWhole
+            ? await withRest(updateOn(db), record.id, refresh)
+            : await withPolicies([record], (on) =>
+                written(on === db ? updateOn(on).modifyEnd(unsynced) : updateOn(on)),
+              );
+          if (replaced !== 1) return false;
+          grantWritten(record.id, record);
+          await synced();
+          if (refresh !== undefined && !isWhole) {
+            await done(refreshNote(record.id, refresh).modifyEnd(unsynced));
+            await done(releaseOf(db, refresh).modifyEnd(unsynced));
+          }
           return true;
-        }, duplicate);
-        if (isReplaced) grantWritten(id, record);
-        return isReplaced;
-      }
-      return run(async () => {
-        const isWhole = refresh !== undefined && writesInWith;
-        const replaced = isWhole
-          ? await withRest(updateIn(db), id, refresh)
-          : await written(updateIn(db).modifyEnd(unsynced));
-        if (replaced !== 1) return false;
-        grantWritten(id, record);
-        await synced();
-        if (refresh !== undefined && !isWhole) {
-          await done(refreshNote(id, refresh).modifyEnd(unsynced));
-          await done(releaseOf(db, refresh).modifyEnd(unsynced));
-        }
-        return true;
-      }, duplicate);
-    },
+        },
+        () => grantExists([record]),
+      ),
     remove: (id) =>
       run(async () => {
         const removed = await written(db.deleteFrom('grants').where('id', '=', id));

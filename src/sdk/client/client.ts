@@ -180,8 +180,7 @@ async function jsonOf(response: Response, options?: CallOptions): Promise<unknow
 
 /** Yields the data of server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html). */
 async function* events(response: Response, options?: CallOptions): AsyncGenerator<unknown, void, undefined> {
-  if (response.body === null) return;
-  const texts = response.body.pipeThrough(new TextDecoderStream()) as unknown as AsyncIterable<string>;
+  const texts = response.body?.pipeThrough(new TextDecoderStream()) as unknown as AsyncIterable<string>;
   let rest = '';
   let count = 0;
   try {
@@ -207,9 +206,8 @@ async function* events(response: Response, options?: CallOptions): AsyncGenerato
 function errorOfBody(response: Response, cause: unknown, options?: CallOptions, count?: number): unknown {
   if (options?.signal?.aborted === true) return cause;
   if (cause instanceof SyntaxError) return unexpectedAnswer(response, { cause });
-  const until = count === undefined ? '' : ` after ${count} event${count === 1 ? '' : 's'}`;
-  const hint =
-    count === undefined ? {} : { hint: 'stream again; listAuditEvents({ since }) has the events of the gap' };
-  const failure = { code: 'unreachable', ...hint };
-  return errorOf(`The response of ${response.url} broke off${until}.`, failure, { cause });
+  const sentence = `The response of ${response.url} broke off.`;
+  if (count === undefined) return errorOf(sentence, { code: 'unreachable' }, { cause });
+  const hint = 'stream again; listAuditEvents({ since }) has the events of the gap';
+  return errorOf(`${sentence} Received events: ${count}.`, { code: 'unreachable', hint }, { cause });
 }

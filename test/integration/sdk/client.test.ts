@@ -126,7 +126,7 @@ describe('the client', () => {
     };
     await expect(stream()).rejects.toMatchObject({
       name: 'UnreachableError',
-      message: `The response of http://127.0.0.1:${server.port}/v2/audit/stream broke off after 1 event.`,
+      message: `The response of http://127.0.0.1:${server.port}/v2/audit/stream broke off. Received events: 1.`,
       hint: expect.stringMatching(/^stream again; listAuditEvents/) as string,
     });
     expect(seen).toEqual(['a']);

@@ -86,7 +86,7 @@ describe.each(interpreters)('the Python clients with $name', (python) => {
       const cut = [
         ['a', 'b'],
         'UnreachableError',
-        `The response of ${service.url} broke off after 2 events. (${hint})`,
+        `The response of ${service.url} broke off. Received events: 2. (${hint})`,
       ];
       const nameless = Array.from({ length: 6 }, () => ['InputInvalidError', 'input_invalid', 0]);
       const each = [classes, ofBodies, cut, nameless, '1'];

@@ -1,4 +1,7 @@
-"""The client for asyncio. ``npm run sdk`` makes ``client.py`` from it: the client that waits, with the same methods."""
+"""The client for asyncio.
+
+``npm run sdk`` makes ``client.py`` from it: the client that waits, with the same methods, and with lines of ``# sync:``.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import httpx
 
 from .consent import NO_DEVICE_FLOW, Connected, is_by_address, outcome, show_code, show_url
 from .operations import UNSET, AsyncOperations, DeviceSession
-from .relay import AsyncTransports, Place, RequestOptions, absolute, split
+from .relay import Place, Relay, RequestOptions, absolute, split
 from .transport import (
     API_METHODS,
     SidekeyError,
@@ -27,10 +30,24 @@ from .transport import (
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from .requests import SidekeyAdapter
+
 LOOK_EVERY = 1.0
 
 
-class AsyncSidekey(AsyncOperations, AsyncTransports):
+class AsyncRelayTransport(Relay, httpx.AsyncBaseTransport):
+    """See ``Sidekey.transport``."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        http = self.client_of(request)
+        return self.unwrap(await http.send(self.wrap(http, request), stream=True))
+
+    async def aclose(self) -> None:
+        for http in self._others.values():
+            await http.aclose()
+
+
+class AsyncSidekey(AsyncOperations):
     """Client of the API. Defaults: ``SIDEKEY_API_URL`` or http://127.0.0.1:8378, and ``SIDEKEY_API_KEY``."""
 
     def __init__(
@@ -67,6 +84,15 @@ class AsyncSidekey(AsyncOperations, AsyncTransports):
             yield response
         finally:
             await response.aclose()
+
+    def transport(self, **place: Unpack[Place]) -> AsyncRelayTransport:
+        """Returns a transport for a client of httpx, whose requests use the grant."""
+        return AsyncRelayTransport(self._http, **place)
+
+    # sync: def requests_adapter(self, **place: Unpack[Place]) -> SidekeyAdapter:
+    # sync:     """Returns an adapter for a session of requests, whose requests use the grant."""
+    # sync:     from .requests import SidekeyAdapter
+    # sync:     return SidekeyAdapter(self.transport(**place))
 
     async def connect(
         self,

@@ -8,14 +8,9 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any, Mapping, TypedDict
+from typing import Any, Mapping, TypedDict
 
 import httpx
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from .requests import SidekeyAdapter
 
 #: Fields of one connection. Sidekey writes those of the connection to the upstream.
 _OF_CONNECTION = (b"host", b"connection", b"content-length", b"transfer-encoding")
@@ -58,7 +53,7 @@ def absolute(url: str) -> str:
     return url if "://" in str(url) else f"https://{url}"
 
 
-class _Relay:
+class Relay:
     """The parts of both transports."""
 
     def __init__(
@@ -76,7 +71,7 @@ class _Relay:
         #: Clients of other libraries with the interface of httpx (httpx2), which have classes of their own.
         self._others: dict[str, Any] = {}
 
-    def _client_of(self, request: httpx.Request) -> Any:
+    def client_of(self, request: httpx.Request) -> Any:
         name = type(request.url).__module__.partition(".")[0]
         library: Any = sys.modules[name]
         if library is httpx:
@@ -87,7 +82,7 @@ class _Relay:
             self._others[name] = client(base_url=str(self._http.base_url), headers=headers)
         return self._others[name]
 
-    def _wrap(self, http: Any, request: httpx.Request) -> httpx.Request:
+    def wrap(self, http: Any, request: httpx.Request) -> httpx.Request:
         fields = [
             (name.decode("latin-1"), value.decode("latin-1"))
             for name, value in request.headers.raw
@@ -102,7 +97,7 @@ class _Relay:
         wrapped.stream, wrapped.extensions = request.stream, request.extensions
         return wrapped
 
-    def _unwrap(self, response: httpx.Response) -> httpx.Response:
+    def unwrap(self, response: httpx.Response) -> httpx.Response:
         head = json.loads(response.headers.get("sidekey-answer", "null"))
         if head is not None:
             fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.pop("headers")]
@@ -111,53 +106,3 @@ class _Relay:
         # A success or a redirect without the field comes from another server, and the caller must not use it.
         status = response.status_code if response.is_error else 502
         return type(response)(status, headers=response.headers, stream=response.stream)
-
-
-class RelayTransport(_Relay, httpx.BaseTransport):
-    """See ``Sidekey.transport``."""
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        http = self._client_of(request)
-        return self._unwrap(http.send(self._wrap(http, request), stream=True))
-
-    def close(self) -> None:
-        for http in self._others.values():
-            http.close()
-
-
-class AsyncRelayTransport(_Relay, httpx.AsyncBaseTransport):
-    """See ``AsyncSidekey.transport``."""
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        http = self._client_of(request)
-        return self._unwrap(await http.send(self._wrap(http, request), stream=True))
-
-    async def aclose(self) -> None:
-        for http in self._others.values():
-            await http.aclose()
-
-
-class Transports:
-    """Adapters of a client for other libraries."""
-
-    _http: httpx.Client
-
-    def transport(self, **place: Unpack[Place]) -> RelayTransport:
-        """Returns a transport for a client of httpx, whose requests use the grant."""
-        return RelayTransport(self._http, **place)
-
-    def requests_adapter(self, **place: Unpack[Place]) -> SidekeyAdapter:
-        """Returns an adapter for a session of requests, whose requests use the grant."""
-        from .requests import SidekeyAdapter
-
-        return SidekeyAdapter(self.transport(**place))
-
-
-class AsyncTransports:
-    """Adapters of an asynchronous client for other libraries."""
-
-    _http: httpx.AsyncClient
-
-    def transport(self, **place: Unpack[Place]) -> AsyncRelayTransport:
-        """Returns a transport for a client of httpx, whose requests use the grant."""
-        return AsyncRelayTransport(self._http, **place)

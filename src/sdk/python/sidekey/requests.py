@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from types import SimpleNamespace
-from typing import Any, Generator
+from typing import TYPE_CHECKING, Any, Generator
 
 import httpx
 import requests
@@ -14,7 +14,8 @@ from urllib3._collections import HTTPHeaderDict
 from urllib3.exceptions import ProtocolError
 from urllib3.util import Timeout
 
-from .relay import RelayTransport
+if TYPE_CHECKING:
+    from .client import RelayTransport
 
 
 class _Body(io.RawIOBase):

@@ -121,9 +121,11 @@ def no_answer(url: httpx.URL, cause: Exception, events: int | None = None) -> Si
         hint = "set SSL_CERT_FILE to the file of its CA, or correct SIDEKEY_API_URL"
         return SidekeyError(f"The certificate of {url} is not trusted.", code="unreachable", hint=hint)
     if not isinstance(cause, httpx.ConnectError):
-        until = "" if events is None else f" after {events} event{'' if events == 1 else 's'}"
-        hint = None if events is None else "stream again; list_audit_events(since=…) has the events of the gap"
-        return SidekeyError(f"The response of {url} broke off{until}.", code="unreachable", hint=hint)
+        sentence = f"The response of {url} broke off."
+        if events is None:
+            return SidekeyError(sentence, code="unreachable")
+        hint = "stream again; list_audit_events(since=…) has the events of the gap"
+        return SidekeyError(f"{sentence} Received events: {events}.", code="unreachable", hint=hint)
     hint = "is it running, with admin.listen? sidekey status"
     return SidekeyError(f"{url} does not answer.", code="unreachable", hint=hint)
 
