@@ -5,7 +5,14 @@ import { parseAbsoluteTarget } from '../proxy/policy/authority.ts';
 import type { ActivityNotes } from './activity.ts';
 import { accountOf, type Credential, type OpenedGrant } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
-import { detailed, keepGrant, type KeepState, type Obtained, refuseOtherProvider } from './keep.ts';
+import {
+  detailed,
+  keepGrant,
+  type KeepState,
+  type Obtained,
+  refuseOtherProvider,
+  type WantedGrant,
+} from './keep.ts';
 import { describeSource } from './sources/source.ts';
 import { assertWorks, recordAccess, type Verification, type VerifyRequest } from './verify.ts';
 
@@ -22,6 +29,8 @@ interface StoreRequest extends VerifyRequest {
   readonly verify: boolean | undefined;
   /** Reason for the audit log. */
   readonly reason?: string | undefined;
+  /** Settings to store with the grant. */
+  readonly settings?: WantedGrant['settings'];
   /** Returns the reason why this account must not replace the existing grant; absent: it may. */
   readonly refusesAccount?: (details: Details) => SidekeyError | null;
   readonly now: () => number;
@@ -73,8 +82,11 @@ export async function storeGrant(
   if (refusal !== null) throw refusal;
   const { grant, replaced } = await keepGrant(
     state,
-    { name, user, provider: provider.name, scopes },
-    { credential, audience, ...detailed(details) },
+    {
+      wanted: { name, user, provider: provider.name, scopes },
+      sealed: { credential, audience, ...detailed(details) },
+      settings: request.settings,
+    },
     {
       event: 'grant.connected',
       reason: reasonOf(request, details, credential),

@@ -100,8 +100,10 @@ export async function keepLogin(
     const sealed = { ...credential, clientId: client.clientId, clientSecret, flow: loginFlow };
     const { grant } = await keepGrant(
       state,
-      { name, user, provider: provider.name, scopes },
-      { credential: sealed, audience: provider.audience, ...detailed(named) },
+      {
+        wanted: { name, user, provider: provider.name, scopes },
+        sealed: { credential: sealed, audience: provider.audience, ...detailed(named) },
+      },
       {
         event: 'grant.connected',
         by: exchange.by,

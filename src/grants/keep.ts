@@ -1,17 +1,23 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import type { AuditEvent, AuditEventName, AuditLog } from '../domain/event.ts';
-import { recordChange, recordChanges } from '../audit/log.ts';
+import { recordChanges } from '../audit/log.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { remedy } from '../lib/hint.ts';
-import type { Store } from '../store/store.ts';
+import type { PolicyChange, Store } from '../store/store.ts';
 import type { Vault } from '../store/vault/vault.ts';
 import type { Identity } from './oauth/identity.ts';
-import type { Credential, HeldCredential, SealedCredential, OpenedGrant } from '../domain/credential.ts';
+import type {
+  Credential,
+  HeldCredential,
+  Metadata,
+  OpenedGrant,
+  SealedCredential,
+} from '../domain/credential.ts';
 import { type Grant, titleOf } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';
 import { registeredShape } from './sealed-text.ts';
-import type { Addition, NewGrant, Registry } from './registry.ts';
+import { type Addition, changedMetadata, type NewGrant, type Registry } from './registry.ts';
 
 export interface KeepState {
   readonly store: Store;
@@ -44,10 +50,8 @@ interface KeepOptions {
   /** Reason for the audit log, besides a replacement. */
   readonly reason?: string | undefined;
   /** Returns the reason why a grant must not be replaced; null: it may. */
-  readonly keepsOut: (existing: Grant) => SidekeyError | null;
+  readonly keepsOut: (existing: Grant, wanted: NewGrant) => SidekeyError | null;
   readonly now: () => number;
-  /** ID of a new grant; absent: random. */
-  readonly newId?: string;
 }
 
 export interface KeptGrant {
@@ -56,79 +60,83 @@ export interface KeptGrant {
   readonly replaced: boolean;
 }
 
-/**
- * Stores a credential of a user. A grant of the same name and user keeps its ID, and becomes `active`. The
- * audit log records it first.
- *
- * @throws SidekeyError of `keepsOut`; `audit_unavailable`; errors of `Registry`
- */
-export async function keepGrant(
-  state: KeepState,
-  wanted: NewGrant,
-  sealed: SealedCredential,
-  { event: name, by, reason, keepsOut, now, newId }: KeepOptions,
-): Promise<KeptGrant> {
-  const { user, provider } = wanted;
-  const dated = withConsent(sealed, now());
-  const existing = await state.grants.named(wanted);
-  const refusal = existing === null ? null : keepsOut(existing);
-  if (refusal !== null) throw refusal;
-  const id = existing?.id ?? newId ?? randomUUID();
-  const event = { ...by, event: name, grant: id, user, provider };
-  if (existing === null) {
-    const grant = await recordChange(state.audit, { ...event, reason }, () =>
-      state.grants.add(wanted, dated, id),
-    );
-    return { grant, replaced: false };
-  }
-  const why = reason === undefined ? 'replaced' : `replaced; ${reason}`;
-  const grant = await recordChange(state.audit, { ...event, reason: why }, () =>
-    replaceWhatever(state.grants, id, wanted, dated),
-  );
-  return { grant, replaced: true };
+/** Settings that are stored together with a grant. */
+export interface KeptSettings {
+  readonly policy: PolicyChange;
+  /** Added to that of the grant; an empty value removes its key. */
+  readonly metadata: Metadata;
+  /** The changes, for the audit log. */
+  readonly reason: string;
 }
 
 /** A credential to store, and the grant that it is for. */
-interface WantedGrant {
+export interface WantedGrant {
   readonly wanted: NewGrant;
   readonly sealed: SealedCredential;
+  /** Returns settings of the grant with this ID, which is new if the store does not have it; absent: none. */
+  readonly settings?: ((id: string) => Promise<KeptSettings>) | undefined;
+  /** ID of a new grant; absent: random. */
+  readonly newId?: string;
+}
+
+/** Stores one credential as `keepGrants` does. */
+export async function keepGrant(
+  state: KeepState,
+  entry: WantedGrant,
+  options: KeepOptions,
+): Promise<KeptGrant> {
+  return (await keepGrants(state, [entry], options))[0]!;
 }
 
 /**
- * Stores up to 1,000 credentials as `keepGrant` does: all new ones or none, then replacements one by one.
+ * Stores up to 1,000 credentials of users, with the settings of their grants: all new ones or none, then
+ * replacements one by one. A grant of the same name and user keeps its ID, and becomes `active`. The audit log
+ * records each first.
  *
- * @throws as `keepGrant`
+ * @throws SidekeyError of `keepsOut`; `audit_unavailable`; errors of `Registry`
  */
 export async function keepGrants(
   state: KeepState,
   entries: readonly WantedGrant[],
-  options: Pick<KeepOptions, 'event' | 'now'> & {
-    readonly keepsOut: (existing: Grant, wanted: NewGrant) => SidekeyError | null;
-  },
+  options: KeepOptions,
 ): Promise<readonly KeptGrant[]> {
-  const { event, now, keepsOut } = options;
-  const existing = await grantsNamed(
-    state.store,
-    entries.map(({ wanted }) => wanted),
-  );
-  const additions: Addition[] = [];
-  for (const { wanted, sealed } of entries) {
-    const grant = existing.get(ownedName(wanted));
-    const refusal = grant === undefined ? null : keepsOut(grant, wanted);
+  const { event, by, reason, keepsOut, now } = options;
+  const names = entries.map(({ wanted }) => wanted);
+  const existing = await grantsNamed(state.store, names);
+  const writes: (Addition & { readonly events: readonly AuditEvent[]; readonly isNew: boolean })[] = [];
+  for (const { wanted: grant, sealed, settings, newId } of entries) {
+    const before = existing.get(ownedName(grant));
+    const refusal = before === undefined ? null : keepsOut(before, grant);
     if (refusal !== null) throw refusal;
-    if (grant === undefined)
-      additions.push({ grant: wanted, sealed: withConsent(sealed, now()), id: randomUUID() });
+    const id = before?.id ?? newId ?? randomUUID();
+    const kept = await settings?.(id);
+    const isNew = before === undefined;
+    const { user, provider } = grant;
+    const why = isNew ? reason : reason === undefined ? 'replaced' : `replaced; ${reason}`;
+    const events: AuditEvent[] = [{ ...by, event, grant: id, user, provider, reason: why }];
+    if (kept) events.push({ ...by, event: 'grant.changed', grant: id, user, reason: kept.reason });
+    const metadata = isNew ? changedMetadata(undefined, kept?.metadata) : kept?.metadata;
+    const dated = { ...withConsent(sealed, now()), metadata };
+    writes.push({ grant, sealed: dated, id, policy: kept?.policy, events, isNew });
   }
-  const events = additions.map(({ grant: { user, provider }, id }) => ({ event, grant: id, user, provider }));
-  const added = await recordChanges(state.audit, events, () => state.grants.addAll(additions));
+  const additions = writes.filter(({ isNew }) => isNew);
+  const additionEvents = additions.flatMap(({ events }) => events);
+  let added: readonly Grant[];
+  try {
+    added = await recordChanges(state.audit, additionEvents, () => state.grants.addAll(additions));
+  } catch (error) {
+    const isTaken = error instanceof SidekeyError && error.code === 'already_exists';
+    if (!isTaken || (await grantsNamed(state.store, names)).size <= existing.size) throw error;
+    // Another call stored one of the names since they were read.
+    return keepGrants(state, entries, options);
+  }
   const kept: KeptGrant[] = [];
   let next = 0;
-  for (const { wanted, sealed } of entries) {
-    if (!existing.has(ownedName(wanted))) kept.push({ grant: added[next++]!, replaced: false });
-    else {
-      const refuse = (grant: Grant) => keepsOut(grant, wanted);
-      kept.push(await keepGrant(state, wanted, sealed, { event, now, keepsOut: refuse }));
-    }
+  for (const { isNew, events, ...write } of writes) {
+    const grant = isNew
+      ? added[next++]!
+      : await recordChanges(state.audit, events, () => replaceWhatever(state.grants, write));
+    kept.push({ grant, replaced: !isNew });
   }
   return kept;
 }
@@ -161,15 +169,13 @@ function withConsent(sealed: SealedCredential, consentedAt: number): SealedCrede
 /** Replaces the credential, even if a refresh stored one meanwhile. Metadata is kept. */
 async function replaceWhatever(
   grants: Registry,
-  id: string,
-  { provider, scopes }: NewGrant,
-  sealed: SealedCredential,
+  { id, grant: { provider, scopes }, sealed, policy }: Addition,
 ): Promise<Grant> {
   for (;;) {
     const stored = await grants.read(id);
     if (stored === null) throw grantGone();
-    const next = { ...sealed, metadata: stored.sealed.metadata };
-    const grant = await grants.replaceCredential(stored.grant, next, { provider, scopes });
+    const next = { ...sealed, metadata: changedMetadata(stored.sealed.metadata, sealed.metadata) };
+    const grant = await grants.replaceCredential(stored.grant, next, { provider, scopes, policy });
     if (grant !== null) return grant;
   }
 }

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { SidekeyError } from '../lib/errors.ts';
 import { isPattern, parsePattern } from '../proxy/policy/domain-map.ts';
 import { grantOf } from '../store/grants.ts';
-import type { GrantRecord, Store, StoredRefresh } from '../store/store.ts';
+import type { GrantRecord, PolicyChange, Store, StoredRefresh } from '../store/store.ts';
 import type { Vault } from '../store/vault/vault.ts';
 import { erased } from './credential-shape.ts';
 import {
@@ -72,11 +72,15 @@ export interface Addition {
   readonly grant: NewGrant;
   readonly sealed: SealedCredential;
   readonly id: string;
+  /** Stored together with it. */
+  readonly policy?: PolicyChange | undefined;
 }
 
 interface GrantChange {
   readonly scopes?: readonly string[];
   readonly provider?: string;
+  /** Stored together with the credential. */
+  readonly policy?: PolicyChange | undefined;
   /** Time at which the refresh schedule reads the grant again; absent: at once. */
   readonly dueAt?: number | null | undefined;
   /** Lock of the refresh that ends with this change; see `Store.grants.replace`. */
@@ -113,10 +117,10 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
   async function replace(
     grant: Grant,
     sealed: SealedCredential,
-    { dueAt, lock }: GrantChange = {},
+    { dueAt, lock, policy }: GrantChange = {},
   ): Promise<Grant | null> {
     await vault.refresh();
-    const record = recordOf({ ...grant, revision: grant.revision + 1 }, sealed, dueAt);
+    const record = { ...recordOf({ ...grant, revision: grant.revision + 1 }, sealed, dueAt), policy };
     const refresh = lock && { ...lock, at: now() };
     try {
       return (await store.grants.replace(record, grant.revision, refresh)) ? grantOf(record) : null;
@@ -138,24 +142,22 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
         assertAudience(sealed.audience);
       }
       await vault.refresh();
-      const records = additions.map(({ grant, sealed, id }) =>
-        recordOf(
-          {
-            ...grant,
-            id,
-            type: sealed.credential.type,
-            state: 'active',
-            stateReason: null,
-            expiresAt: null,
-            refreshable: false,
-            lease: grant.lease ?? null,
-            revision: 1,
-            createdAt: at,
-            updatedAt: at,
-          },
-          sealed,
-        ),
-      );
+      const records = additions.map(({ grant: wanted, sealed, id, policy }) => {
+        const grant = {
+          ...wanted,
+          id,
+          type: sealed.credential.type,
+          state: 'active',
+          stateReason: null,
+          expiresAt: null,
+          refreshable: false,
+          lease: wanted.lease ?? null,
+          revision: 1,
+          createdAt: at,
+          updatedAt: at,
+        } as const;
+        return { ...recordOf(grant, sealed), policy };
+      });
       try {
         await store.grants.insert(...records);
       } finally {
@@ -190,10 +192,10 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
       return registry.openRecord(record);
     },
 
-    replaceCredential(grant, sealed, { dueAt, lock, ...change } = {}) {
+    replaceCredential(grant, sealed, { dueAt, lock, policy, ...change } = {}) {
       assertAudience(sealed.audience);
       const changed = { ...grant, ...change, state: 'active', stateReason: null, updatedAt: now() } as const;
-      return replace(changed, sealed, { dueAt, lock });
+      return replace(changed, sealed, { dueAt, lock, policy });
     },
 
     async setState(grant, state, reason) {
@@ -208,8 +210,7 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
         const stored = await registry.read(id);
         if (stored === null) return false;
         const { grant, sealed } = stored;
-        const pairs = Object.entries({ ...sealed.metadata, ...change }).filter(([, value]) => value !== '');
-        const metadata = pairs.length === 0 ? undefined : Object.fromEntries(pairs);
+        const metadata = changedMetadata(sealed.metadata, change);
         if (isDeepStrictEqual(metadata, sealed.metadata)) return true;
         // `updatedAt` is unchanged: it separates failures of an older credential from newer ones.
         if ((await replace(grant, { ...sealed, metadata })) !== null) return true;
@@ -225,6 +226,12 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
     },
   };
   return registry;
+}
+
+/** Returns metadata after a change, whose empty values remove their keys; undefined: none. */
+export function changedMetadata(before: Metadata | undefined, change: Metadata = {}): Metadata | undefined {
+  const pairs = Object.entries({ ...before, ...change }).filter(([, value]) => value !== '');
+  return pairs.length === 0 ? undefined : Object.fromEntries(pairs);
 }
 
 /** Refuses invalid names. A name like an ID could be taken for another grant. */

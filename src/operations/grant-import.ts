@@ -18,7 +18,7 @@ import {
   grantAnswer,
   grantMembers,
 } from './grant-answer.ts';
-import { assertOwnSettings, changeSettings, nextPolicy, settingsChange } from './grant-settings.ts';
+import { assertOwnSettings, keptSettings } from './grant-settings.ts';
 import { text } from './members.ts';
 import { type Changing, changing } from './operation.ts';
 import { type Entry, verifyAll } from './verify-credentials.ts';
@@ -170,16 +170,16 @@ export async function storePrepared(
           progress(done + count);
         });
         if (isInterrupted) break;
-        const sealed = batch.map((entry, index) => ({ ...entry, sealed: sealedOf(entry, checks[index]!) }));
+        const sealed = batch.map((entry, index) => ({
+          ...entry,
+          sealed: sealedOf(entry, checks[index]!),
+          settings: keptSettings(parts, entry.settings),
+        }));
         const kept = await keepGrants(parts, sealed, {
           event: 'grant.added',
           keepsOut: (existing, next) => (wanted.replace === true ? null : alreadyThere(existing, next)),
           now,
         });
-        for (const [index, { settings }] of batch.entries()) {
-          const change = settings && settingsChange(settings, now());
-          if (change !== null) await changeSettings(parts, kept[index]!.grant, change, now());
-        }
         stored.push(...batch.map((entry, index) => ({ ...entry, ...kept[index]!, check: checks[index]! })));
         progress(stored.length);
       } catch (error) {
@@ -263,7 +263,7 @@ async function remaining(
       // Refused before the first credential is stored.
       if (entry.settings !== null) {
         assertOwnSettings(entry.settings, caller);
-        await nextPolicy(store, grant?.id ?? '', settingsChange(entry.settings, now()), now());
+        await keptSettings({ store, now }, entry.settings)?.(grant?.id ?? '');
       }
       left.push(entry);
     }

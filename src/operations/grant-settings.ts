@@ -3,14 +3,14 @@ import { recordChange } from '../audit/log.ts';
 import type { Metadata, OpenedGrant } from '../domain/credential.ts';
 import type { Grant } from '../domain/grant.ts';
 import type { CredentialEntry } from '../grants/credential-input.ts';
-import { grantGone } from '../grants/keep.ts';
+import { grantGone, type KeptSettings, type WantedGrant } from '../grants/keep.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { noPolicy } from '../store/schema.ts';
 import type { GrantPolicy } from '../store/store.ts';
 import type { Caller } from './caller.ts';
 import { isoOrNull, readEnd, spanText } from './format.ts';
 import { duration, name, notDuration, text, timeOrNull } from './members.ts';
-import type { Opened } from './operation.ts';
+import type { Changing, Opened } from './operation.ts';
 
 /** Settings of a grant that do not follow from its credential: its end, its leases, labels and metadata. */
 
@@ -104,35 +104,39 @@ export async function changeSettings(
   change: SettingsChange,
   at: number,
 ): Promise<void> {
-  const { before, after } = await nextPolicy(store, id, change, at);
-  const event = { event: 'grant.changed', grant: id, user, reason: changeText(before, after) } as const;
-  await recordChange(audit, event, async () => {
-    const { metadata = {}, ...policy } = change;
+  const { policy, metadata, reason } = await keptChange(store, id, change, at);
+  await recordChange(audit, { event: 'grant.changed', grant: id, user, reason }, async () => {
     const isSealed = await grants.changeMetadata(id, metadata);
     if (!isSealed || !(await store.grantPolicies.set(id, policy))) throw grantGone();
   });
 }
 
-/** Returns the present settings of a grant, and those after a change. @throws as `checkMaximum` */
-export async function nextPolicy(
+/** Returns the settings for `keepGrants`, which throw as `changeSettings`; undefined: none are wanted. */
+export function keptSettings(
+  { store, now }: Pick<Changing, 'store' | 'now'>,
+  wanted: WantedSettings | null,
+): WantedGrant['settings'] {
+  if (wanted === null || Object.keys(wanted).length === 0) return undefined;
+  return async (id) => keptChange(store, id, settingsChange(wanted, now()), now());
+}
+
+/** @throws SidekeyError `input_invalid` if the new end is later than the maximum */
+async function keptChange(
   { grantPolicies }: Pick<Opened['store'], 'grantPolicies'>,
   id: string,
   change: SettingsChange,
   at: number,
-): Promise<{ readonly before: GrantSettings; readonly after: GrantSettings }> {
+): Promise<KeptSettings> {
   const before = { ...((await grantPolicies.get(id)) ?? noPolicy(id)), metadata: {} };
   const after = { ...before, ...change };
-  checkMaximum(change, after.maxTtlMs, at);
-  return { before, after };
-}
-
-/** @throws SidekeyError `input_invalid` if the new end is later than the maximum */
-function checkMaximum({ expiresAt = null }: SettingsChange, max: number | null, now: number): void {
-  if (max === null || expiresAt === null || expiresAt <= now + max) return;
-  throw inputInvalid(
-    `The expiry is later than the maximum of ${spanText(max)} from now.`,
-    `--expires ${spanText(max)}, or a longer --max-ttl`,
-  );
+  const max = after.maxTtlMs;
+  if (max !== null && (change.expiresAt ?? 0) > at + max)
+    throw inputInvalid(
+      `The expiry is later than the maximum of ${spanText(max)} from now.`,
+      `--expires ${spanText(max)}, or a longer --max-ttl`,
+    );
+  const { metadata = {}, ...policy } = change;
+  return { policy, metadata, reason: changeText(before, after) };
 }
 
 /**

@@ -167,14 +167,12 @@ async function storeCredentials(
     for (const { id, wanted, credential, audience } of credentials) {
       await keepGrant(
         parts,
-        { ...wanted, lease: lease.id },
-        { credential, audience },
+        { wanted: { ...wanted, lease: lease.id }, sealed: { credential, audience }, newId: id },
         {
           event: 'grant.added',
           reason: `for the lease ${lease.id}`,
           keepsOut: (existing) => alreadyThere(existing, wanted),
           now: () => at,
-          newId: id,
         },
       );
     }

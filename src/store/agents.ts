@@ -26,6 +26,7 @@ import type {
   LeaseQuery,
   LeaseStore,
   Page,
+  PolicyChange,
   Store,
   TakeOver,
 } from './store.ts';
@@ -55,25 +56,31 @@ export function sqlAgentRights(
           note(ofGrant(grantId));
           const grant = inside.selectFrom('grants').select('id').where('id', '=', grantId);
           if ((await first(grant)) === null) return false;
-          const before = await first(allPolicies(inside).where('grantId', '=', grantId), fromPolicyRow);
-          const row = toPolicyRow({ ...(before ?? noPolicy(grantId)), ...policy, grantId });
-          await inside
-            .insertInto('grantPolicies')
-            .values(row)
-            .onConflict((conflict) => conflict.column('grantId').doUpdateSet(row))
-            .execute();
-          // The schedule does not read an ended grant again by itself.
-          if (policy.expiresAt !== undefined)
-            await inside
-              .updateTable('grants')
-              .set({ dueAt: 0 })
-              .where('id', '=', grantId)
-              .where('refreshable', '=', 1)
-              .execute();
+          await setPolicies(inside, [{ id: grantId, policy }]);
           return true;
         }),
     },
   };
+}
+
+/** Changes the policies of up to 1,000 grants, which exist. */
+export async function setPolicies(
+  inside: Transaction<Schema>,
+  changes: readonly { readonly id: string; readonly policy: PolicyChange }[],
+): Promise<void> {
+  const ids = changes.map(({ id }) => id);
+  const stored = await all(allPolicies(inside).where('grantId', 'in', ids), fromPolicyRow);
+  const before = new Map(stored.map((policy) => [policy.grantId, policy]));
+  const rows = changes.map(({ id, policy }) =>
+    toPolicyRow({ ...(before.get(id) ?? noPolicy(id)), ...policy, grantId: id }),
+  );
+  await inside.deleteFrom('grantPolicies').where('grantId', 'in', ids).execute();
+  await inside.insertInto('grantPolicies').values(rows).execute();
+  // The schedule does not read an ended grant again by itself.
+  const ended = changes.filter(({ policy }) => policy.expiresAt !== undefined).map(({ id }) => id);
+  if (ended.length === 0) return;
+  const grants = inside.updateTable('grants').set({ dueAt: 0 }).where('id', 'in', ended);
+  await grants.where('refreshable', '=', 1).execute();
 }
 
 /** Returns rows of policies by an index of `0030-grants-of-leases`. */
@@ -444,7 +451,7 @@ type Change = <Result>(
  * rights see the change. The increment takes the write lock, so no other process changes the values that are
  * read afterwards.
  */
-function rightsChange(db: Kysely<Schema>, run: Run, wrote: StoreWrites['rightsWritten']): Change {
+export function rightsChange(db: Kysely<Schema>, run: Run, wrote: StoreWrites['rightsWritten']): Change {
   return (write, duplicate) =>
     run(async () => {
       const notes: string[] = [];

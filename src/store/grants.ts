@@ -3,6 +3,8 @@ import { defaultUser, type Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { activityNote } from './activity.ts';
+import { rightsChange, setPolicies } from './agents.ts';
+import { ofGrant } from './change-log.ts';
 import { all, done, first, inBatches, pageOf, releaseOf, type Run, written } from './queries.ts';
 import { compare, damaged, type GrantRow, parseTexts, type Schema, unsynced } from './schema.ts';
 import type {
@@ -33,8 +35,10 @@ const references = ['id', 'name', 'provider'] as const;
 export function sqlGrants(
   db: Kysely<Schema>,
   run: Run,
-  { grantWritten, synced, now, writesInWith }: StoreWrites,
+  { grantWritten, rightsWritten, synced, now, writesInWith }: StoreWrites,
 ): Store['grants'] {
+  const change = rightsChange(db, run, rightsWritten);
+
   function refreshNote(id: string, { at }: StoredRefresh, condition = sql<boolean>`true`) {
     return activityNote(db, id, { refreshedAt: at }, { now: now(), condition });
   }
@@ -56,12 +60,30 @@ export function sqlGrants(
     return rows.length;
   }
 
+  /** Writes grants, in one transaction with their policies if they have any. Returns the rows written. */
+  async function withPolicies(
+    records: readonly GrantRecord[],
+    write: (on: Kysely<Schema>) => Promise<number>,
+  ): Promise<number> {
+    const changes = records.flatMap(({ id, policy }) => (policy === undefined ? [] : [{ id, policy }]));
+    if (changes.length === 0) return write(db);
+    const duplicate = () => grantExists(records);
+    return change(async (inside, note) => {
+      for (const { id } of changes) note(ofGrant(id));
+      const rows = await write(inside);
+      if (rows > 0) await setPolicies(inside, changes);
+      return rows;
+    }, duplicate);
+  }
+
   return {
     insert: (...records) =>
       run(
         async () => {
           if (records.length === 0) return;
-          await db.insertInto('grants').values(records.map(toGrantRow)).execute();
+          await withPolicies(records, (on) =>
+            written(on.insertInto('grants').values(records.map(toGrantRow))),
+          );
           for (const record of records) grantWritten(record.id, record);
         },
         () => grantExists(records),
@@ -86,15 +108,18 @@ export function sqlGrants(
               `Revision ${record.revision} does not follow ${expectedRevision}.`,
             );
           }
-          const update = db
-            .updateTable('grants')
-            .set(toGrantRow(record))
-            .where('id', '=', record.id)
-            .where('revision', '=', expectedRevision);
+          const updateOn = (on: Kysely<Schema>) =>
+            on
+              .updateTable('grants')
+              .set(toGrantRow(record))
+              .where('id', '=', record.id)
+              .where('revision', '=', expectedRevision);
           const isWhole = refresh !== undefined && writesInWith;
           const replaced = isWhole
-            ? await withRest(update, record.id, refresh)
-            : await written(update.modifyEnd(unsynced));
+            ? await withRest(updateOn(db), record.id, refresh)
+            : await withPolicies([record], (on) =>
+                written(on === db ? updateOn(on).modifyEnd(unsynced) : updateOn(on)),
+              );
           if (replaced !== 1) return false;
           grantWritten(record.id, record);
           await synced();
@@ -319,7 +344,13 @@ const types: readonly Grant['type'][] = [
 const states: readonly Grant['state'][] = ['active', 'expired', 'revoked', 'reauth_required'];
 
 /** Returns a grant in the form of its table. */
-export function toGrantRow({ times, labels: _labels, endsAt: _endsAt, ...record }: GrantRecord): GrantRow {
+export function toGrantRow({
+  times,
+  policy: _policy,
+  labels: _labels,
+  endsAt: _endsAt,
+  ...record
+}: GrantRecord): GrantRow {
   const { scopes, refreshable } = record;
   return {
     ...record,
@@ -366,6 +397,6 @@ export function fromGrantRow({
 
 /** Returns the columns that a person may see. */
 export function grantOf(record: GrantRecord): Grant {
-  const { sealed: _sealed, times: _times, ...grant } = record;
+  const { sealed: _sealed, times: _times, policy: _policy, ...grant } = record;
   return Object.freeze(grant);
 }

@@ -374,6 +374,8 @@ export interface GrantRecord extends Grant {
   readonly sealed: Uint8Array;
   /** Written only. Absent: due at once if `refreshable`, and may name files. See `schema.ts`. */
   readonly times?: RefreshTimesRecord & { readonly filelessIn?: number | null };
+  /** Written only, in the transaction of the grant: a change as `grantPolicies.set` takes it. */
+  readonly policy?: PolicyChange | undefined;
 }
 
 export interface AuditEndRecord {
@@ -839,6 +841,8 @@ export interface LeaseStore {
   removeEnded(before: number): Promise<void>;
 }
 
+export type PolicyChange = Partial<Omit<GrantPolicy, 'grantId'>>;
+
 interface GrantPolicyStore {
   /** Returns the policy of a grant; null if none is set. */
   get(grantId: string): Promise<GrantPolicy | null>;
@@ -850,5 +854,5 @@ interface GrantPolicyStore {
    */
   leaseMaxima(below: number, after: GrantPolicy | undefined, limit: number): Promise<GrantPolicy[]>;
   /** Keeps unnamed values. Returns whether there is such a grant; the policy is removed with it. */
-  set(grantId: string, change: Partial<Omit<GrantPolicy, 'grantId'>>): Promise<boolean>;
+  set(grantId: string, change: PolicyChange): Promise<boolean>;
 }

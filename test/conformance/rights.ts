@@ -440,6 +440,40 @@ export function rightsConformance(name: string, open: (now: () => number) => Pro
         expect(await store.grantPolicies.get(record.id)).toEqual(policy);
       });
 
+      it('are written in the transaction of their grant', async () => {
+        const [one, other] = [grantRecord(), grantRecord({ name: 'other' })];
+        await store.grants.insert({ ...one, policy: { labels: ['prod'], expiresAt: time } }, other);
+        expect(await store.grantPolicies.get(one.id)).toEqual({
+          ...nothing,
+          grantId: one.id,
+          labels: ['prod'],
+          expiresAt: time,
+        });
+        expect(await store.grantPolicies.get(other.id)).toBeNull();
+        const next = { ...one, revision: 2, policy: { leaseMaxMs: 5, expiresAt: null } };
+        expect(await store.grants.replace(next, 1)).toBe(true);
+        expect(await store.grants.replace({ ...next, policy: { leaseMaxMs: 6 } }, 1)).toBe(false);
+        const policy = { ...nothing, grantId: one.id, labels: ['prod'], leaseMaxMs: 5 };
+        expect(await store.grantPolicies.get(one.id)).toEqual(policy);
+        // A value that no database takes.
+        const unwritable = { leaseMaxMs: {} as never };
+        const third = grantRecord({ name: 'third' });
+        await expect(store.grants.insert({ ...third, policy: unwritable })).rejects.toThrow();
+        await expect(store.grants.replace({ ...next, revision: 3, policy: unwritable }, 2)).rejects.toThrow();
+        expect(await store.grants.get(third.id)).toBeNull();
+        expect((await store.grants.get(one.id))?.revision).toBe(2);
+        expect(await store.grantPolicies.get(one.id)).toEqual(policy);
+      });
+
+      it('change the revision of rights with their grant', async () => {
+        const record = grantRecord();
+        await store.grants.insert(record);
+        const second = await subject.second();
+        const before = await second.rights.revision();
+        await store.grants.replace({ ...record, revision: 2, policy: { labels: ['x'] } }, 1);
+        expect(await second.rights.revision()).not.toBe(before);
+      });
+
       it('are deleted with their grant, and are not stored for a missing grant', async () => {
         const record = grantRecord();
         await store.grants.insert(record);

@@ -3,12 +3,13 @@ import { join } from 'node:path';
 import { routes } from '../../src/api/routes.ts';
 import { packageRoot } from '../../src/lib/package-files.ts';
 import { readApi } from './document.ts';
-import { renderPython, renderPythonErrors } from './python.ts';
+import { renderPython, renderPythonClient, renderPythonErrors } from './python.ts';
 import { renderTypeScript } from './typescript.ts';
 
 /**
- * `npm run sdk`: makes the parts of the SDKs and of `llms.txt` that repeat the OpenAPI document. Those of the
- * SDKs are not in git: the build, the type check, the linter and the tests make them.
+ * `npm run sdk`: makes the parts of the SDKs and of `llms.txt` that repeat the OpenAPI document, and the Python
+ * client that waits. Those of the SDKs are not in git: the build, the type check, the linter and the tests make
+ * them.
  */
 
 const llmsFile = 'llms.txt';
@@ -30,6 +31,14 @@ export function makeSdk(): void {
   write('src/sdk/client/operations.ts', renderTypeScript(api));
   write('src/sdk/python/sidekey/operations.py', renderPython(api));
   write('src/sdk/python/sidekey/errors.py', renderPythonErrors());
+  write(
+    'src/sdk/python/sidekey/client.py',
+    renderPythonClient(read('src/sdk/python/sidekey/async_client.py')),
+  );
+}
+
+function read(path: string): string {
+  return readFileSync(join(packageRoot, path), 'utf8');
 }
 
 /** Writes a file of the package, unless it has that text: a program may be reading it. */
@@ -39,5 +48,5 @@ function write(path: string, text: string): void {
 }
 if (import.meta.main) {
   makeSdk();
-  write(llmsFile, renderLlms(readFileSync(join(packageRoot, llmsFile), 'utf8')));
+  write(llmsFile, renderLlms(read(llmsFile)));
 }

@@ -200,3 +200,18 @@ from .transport import SidekeyError
 
 ${classes.map((each) => `\n${each}`).join('\n')}`;
 }
+
+/** Words of the asynchronous client, with those of the client that waits. */
+const words: readonly (readonly [RegExp, string])[] = [
+  [/^"""[^]*?"""\n/, '"""The client that waits. Made by "npm run sdk" from async_client.py."""\n'],
+  [/# sync: ?/g, ''],
+  [/\b(?:async (?=def|for|with)|async(?=contextmanager)|Async(?=[A-Z])|await )/g, ''],
+  [/\b(__)?a(?=(?:enter|exit|close|read|iter_lines)(?:__)?\()/g, '$1'],
+  [/handle_async/g, 'handle'],
+  [/\basyncio\b/g, 'time'],
+];
+
+/** Returns the client that waits. @param text the asynchronous client */
+export function renderPythonClient(text: string): string {
+  return words.reduce((rest, [from, to]) => rest.replace(from, to), text);
+}

@@ -9,7 +9,7 @@ import { SidekeyError } from '../../lib/errors.ts';
 import { bySignIn } from '../../operations/connect/by-sign-in.ts';
 import { beginConsentAt, clientOf, exchangeOnce } from '../../operations/connect/consent.ts';
 import { planDomains } from '../../operations/connect/domains.ts';
-import { changeSettings, settingsChange } from '../../operations/grant-settings.ts';
+import { keptSettings } from '../../operations/grant-settings.ts';
 import { userOf } from '../../operations/kept-sign-in.ts';
 import type { ServiceParts } from '../parts.ts';
 import { createWebSessions } from '../web-session.ts';
@@ -115,12 +115,9 @@ export async function concludeSession(asking: Asking, parts: ServiceParts): Prom
       const refusesAccount = (details: Readonly<Record<string, string>>) => otherAccount(existing, details);
       const request = { state, provider, user, name, upstream, signal, audience, flow, refusesAccount };
       const sealing = sealingSecret(obtained, provider, secret);
-      const { grant } = await storeGrant({ ...request, verify: undefined, now: parts.now }, sealing);
-      if (Object.keys(session.policy).length > 0) {
-        const at = parts.now();
-        await changeSettings(state, grant, settingsChange(session.policy, at), at);
-      }
-      return grant;
+      const settings = keptSettings(parts, session.policy);
+      const { now } = parts;
+      return (await storeGrant({ ...request, settings, verify: undefined, now }, sealing)).grant;
     });
   };
   const end: SessionEnd = await connecting().then(

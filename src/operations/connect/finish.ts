@@ -7,7 +7,7 @@ import type { Verification } from '../../grants/verify.ts';
 import { type Hint, hintOf, remedy } from '../../lib/hint.ts';
 import { withoutStop } from '../../lib/text.ts';
 import { relativeTime } from '../format.ts';
-import { changeSettings } from '../grant-settings.ts';
+import { keptSettings } from '../grant-settings.ts';
 import { grantRemedy } from '../lookup.ts';
 import type { ProxyProbe } from '../proxy-probe.ts';
 import { allowOrWarn, type DomainChanges, type DomainPlan } from './domains.ts';
@@ -61,6 +61,7 @@ export async function finishGrant(request: Finishing, obtained: Obtained): Promi
       upstream: request.parts,
       audience,
       reason: widened.length === 0 ? undefined : `widened to ${widened.join(', ')}`,
+      settings: keptSettings(state, Object.keys(metadata).length === 0 ? null : { metadata }),
       now: state.now,
     },
     sealing,
@@ -69,7 +70,6 @@ export async function finishGrant(request: Finishing, obtained: Obtained): Promi
       ? undefined
       : (check) => state.during(`Verifying the credential at ${provider.title}`, check),
   );
-  if (Object.keys(metadata).length > 0) await changeSettings(state, grant, { metadata }, state.now());
   const warnings: Warning[] = [];
   const warn = (sentence: string, hint: Hint | null = null) => warnings.push({ sentence, hint });
 

@@ -124,9 +124,15 @@ function methodOf(id: keyof Operations, send: Send) {
       rest.delete(name);
       return value;
     };
-    const path = template.replace(/\{(\w+)\}/g, (_all, name: string) =>
-      encodeURIComponent(taken(name) as string),
-    );
+    const path = template.replace(/\{(\w+)\}/g, (_all, name: string) => {
+      const value = taken(name);
+      // An empty segment or dots would be another path.
+      if (typeof value === 'string' && !/^\.{0,2}$/.test(value)) return encodeURIComponent(value);
+      throw invalid(
+        `${id}: ${name} is ${JSON.stringify(value)}, which names nothing.`,
+        `give ${name} as a text`,
+      );
+    });
     const query = (isRead ? [...rest.keys()] : named).flatMap((name) => {
       const value = taken(name);
       return (Array.isArray(value) ? value : value === undefined ? [] : [value]).map((each) => [
@@ -144,7 +150,7 @@ function methodOf(id: keyof Operations, send: Send) {
     return async function* list(input: Input = {}, options?: CallOptions) {
       let cursor: string | null | undefined;
       do {
-        const page = (await jsonOf(await send(requestOf({ ...input, cursor }), options))) as {
+        const page = (await jsonOf(await send(requestOf({ ...input, cursor }), options), options)) as {
           readonly data: readonly unknown[];
           readonly next_cursor: string | null;
         };
@@ -155,34 +161,53 @@ function methodOf(id: keyof Operations, send: Send) {
   }
   if (kind === 'STREAM') {
     return async function* stream(input: Input = {}, options?: CallOptions) {
-      yield* events(await send(requestOf(input), options));
+      yield* events(await send(requestOf(input), options), options);
     };
   }
   return async (input: Input = {}, options?: CallOptions) => {
     const response = await send(requestOf(input), options);
-    return response.status === 204 ? undefined : jsonOf(response);
+    return response.status === 204 ? undefined : jsonOf(response, options);
   };
 }
 
-/** @throws SidekeyError for a page of another server, or a response that breaks off */
-async function jsonOf(response: Response): Promise<unknown> {
+async function jsonOf(response: Response, options?: CallOptions): Promise<unknown> {
   try {
     return await response.json();
   } catch (cause) {
-    if (cause instanceof SyntaxError) throw unexpectedAnswer(response, { cause });
-    // The reason of the caller's signal is no TypeError.
-    if (!(cause instanceof TypeError)) throw cause;
-    throw errorOf(`The response of ${response.url} broke off.`, { code: 'unreachable' }, { cause });
+    throw errorOfBody(response, cause, options);
   }
 }
 
 /** Yields the data of server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html). */
-async function* events({ body }: Response): AsyncGenerator<unknown, void, undefined> {
-  if (body === null) return;
+async function* events(response: Response, options?: CallOptions): AsyncGenerator<unknown, void, undefined> {
+  const texts = response.body?.pipeThrough(new TextDecoderStream()) as unknown as AsyncIterable<string>;
   let rest = '';
-  for await (const text of body.pipeThrough(new TextDecoderStream()) as unknown as AsyncIterable<string>) {
-    const lines = (rest + text).split('\n');
-    rest = lines.pop() ?? '';
-    for (const line of lines) if (line.startsWith('data: ')) yield JSON.parse(line.slice(6)) as unknown;
+  let count = 0;
+  try {
+    for await (const text of texts) {
+      const lines = (rest + text).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) {
+        if (!line.startsWith('data: ')) continue;
+        yield JSON.parse(line.slice(6)) as unknown;
+        count += 1;
+      }
+    }
+  } catch (cause) {
+    throw errorOfBody(response, cause, options, count);
   }
+}
+
+/**
+ * Returns the error of a response that breaks off, or of another server; `cause` if the caller aborted it.
+ *
+ * @param count events that were received; absent: not a stream
+ */
+function errorOfBody(response: Response, cause: unknown, options?: CallOptions, count?: number): unknown {
+  if (options?.signal?.aborted === true) return cause;
+  if (cause instanceof SyntaxError) return unexpectedAnswer(response, { cause });
+  const sentence = `The response of ${response.url} broke off.`;
+  if (count === undefined) return errorOf(sentence, { code: 'unreachable' }, { cause });
+  const hint = 'stream again; listAuditEvents({ since }) has the events of the gap';
+  return errorOf(`${sentence} Received events: ${count}.`, { code: 'unreachable', hint }, { cause });
 }

@@ -1,5 +1,7 @@
 /** A new credential for a grant that exists. */
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { createDatabase, postgresMissing } from '../../support/postgres.ts';
+import type { GrantRecord } from '../../../src/store/store.ts';
 import { startService } from '../../support/service.ts';
 import { allGrants } from '../../support/all-grants.ts';
 
@@ -93,5 +95,79 @@ describe('a replaced credential', () => {
     const body = { credential: { ...next, user: 'bob', name: 'other' }, verify: false };
     expect((await call('PUT /v2/grants/desk/credential', { body, key: alice })).status).toBe(200);
     expect([await valueOf('alice'), await valueOf('bob')]).toEqual([next.api_key, 'key-of-bob-0123']);
+  });
+});
+
+/** Returns the config of a new database of PostgreSQL. */
+async function postgresStore() {
+  const { address, drop } = await createDatabase();
+  onTestFinished(drop);
+  return { store: `postgres://${address.user}@127.0.0.1:${address.port}/${address.database}` as never };
+}
+
+const databases = [
+  ['SQLite', null, async () => ({})],
+  ['PostgreSQL', postgresMissing, postgresStore],
+] as const;
+
+describe.each(databases)('in %s', (_, missing, configOf) => {
+  const why = missing ?? '';
+  test.skipIf(missing !== null)(
+    `two first tokens of a key at once are stored one after the other${why}`,
+    async () => {
+      const { call, key, sidekey } = await startService({ config: await configOf() });
+      const { grants } = sidekey.proxy.state.store;
+      const insert = grants.insert;
+      const both = Promise.withResolvers<void>();
+      let calls = 0;
+      vi.spyOn(grants, 'insert').mockImplementation(async (...records: readonly GrantRecord[]) => {
+        calls += 1;
+        if (calls === 2) both.resolve();
+        await both.promise;
+        return insert(...records);
+      });
+      const values = ['key-of-one-0123', 'key-of-other-4567'];
+      const stored = await Promise.all(
+        values.map((api_key) => {
+          const token = { integration_key: 'openai', provider: 'openai', token_type: 'api_key' };
+          return call('POST /v2/users/u/tokens', { body: { ...token, token_data: { api_key } } });
+        }),
+      );
+      expect(stored.map(({ status }) => status)).toEqual([201, 201]);
+      const [one, other] = stored.map((answer) => answer.body.grant_id as string);
+      expect(one).toBe(other);
+      const reader = await key({ scopes: ['grants:read', 'tokens:read'] });
+      const { body } = await call('GET /v2/users/u/tokens/openai', { key: reader });
+      const recorded = (await sidekey.audit()).filter(({ event }) => event === 'grant.added');
+      // The last line is that of the replacement, whose value stays.
+      expect(recorded.map(({ outcome, reason }) => [outcome, reason])).toEqual([
+        ['allow', undefined],
+        ['allow', undefined],
+        ['failed', undefined],
+        ['allow', 'replaced'],
+      ]);
+      expect(values).toContain(body.token_data.api_key);
+      expect((await call('GET /v2/users/u/tokens')).body).toHaveLength(1);
+    },
+  );
+
+  test.skipIf(missing !== null)(`a grant and its settings are stored in one write${why}`, async () => {
+    const { call, sidekey } = await startService({ config: await configOf() });
+    const { grantPolicies } = sidekey.proxy.state.store;
+    vi.spyOn(grantPolicies, 'set').mockRejectedValue(new Error('killed before the second write'));
+    const settings = { metadata: { team: 'core' }, policy: { labels: ['prod'], max_ttl: '60d' } };
+    const imported = async (rest: object) => {
+      const credential = { type: 'api_key', value: 'v', ...rest };
+      const body = { name: 'b', provider: 'github', credential, verify: false, replace: true };
+      expect((await call('POST /v2/grants', { body })).status).toBe(201);
+      return (await call('GET /v2/grants/b')).body.settings as object;
+    };
+    const expected = { labels: ['prod'], max_ttl: 60 * 86_400, metadata: { team: 'core' } };
+    expect(await imported(settings)).toMatchObject(expected);
+    const next = await imported({ metadata: { team: '', tier: '1' }, policy: { max_lease_ttl: '8h' } });
+    expect(next).toMatchObject({ labels: ['prod'], max_ttl: 60 * 86_400, max_lease_ttl: 8 * 3_600 });
+    expect(next).toHaveProperty('metadata', { tier: '1' });
+    const changes = (await sidekey.audit()).filter(({ event }) => event === 'grant.changed');
+    expect(changes.map(({ reason }) => reason)).toHaveLength(2);
   });
 });

@@ -6,7 +6,6 @@ import { keepGrants } from '../../../src/grants/keep.ts';
 import { openRegistry } from '../../../src/grants/registry.ts';
 import { pace } from '../../../src/operations/grant-import.ts';
 import { alreadyThere } from '../../../src/operations/credential-entry.ts';
-import type { Store } from '../../../src/store/store.ts';
 import { home } from '../../support/command-line.ts';
 import { startUpstream, upstreamCa, upstreamHost } from '../../support/upstream.ts';
 
@@ -109,23 +108,34 @@ test('Ctrl-C leaves the thousands that are stored, and says how many and that --
   expect(resumed).toMatchObject({ exit: 0, stdout: 'Stored 100 credentials.\n' });
 });
 
-test('a thousand new grants cost one read and one insert', async () => {
+const settings = async () => ({ policy: { labels: ['prod'] }, metadata: { team: 'core' }, reason: 'labels' });
+
+test.each([
+  ['', undefined],
+  [' with settings', settings],
+])('a thousand new grants%s cost one read and one insert', async (_, given) => {
   const at = await home();
   const state = await openState(await loadConfig(at.configFile, { env: {} }), {
     log: { error() {}, warn() {}, info() {}, debug() {} },
     now: Date.now,
   });
   const calls: string[] = [];
-  const grants = new Proxy(state.store.grants, {
-    get(of, name: keyof Store['grants']) {
-      calls.push(name);
-      return of[name];
-    },
-  });
-  const store = { ...state.store, grants };
+  const noting = <Part extends object>(part: Part) =>
+    new Proxy(part, {
+      get(of, name) {
+        calls.push(String(name));
+        return of[name as keyof Part];
+      },
+    });
+  const store = {
+    ...state.store,
+    grants: noting(state.store.grants),
+    grantPolicies: noting(state.store.grantPolicies),
+  };
   const registry = openRegistry({ store, vault: state.vault, now: Date.now });
   const entries = Array.from({ length: 1_000 }, (_, index) => ({
     wanted: { name: `n${index}`, user: 'alice', provider: 'acme', scopes: [] },
+    settings: given,
     sealed: {
       credential: { type: 'api_key', value: 'k' } as const,
       audience: ['api.acme.test'],
@@ -138,6 +148,14 @@ test('a thousand new grants cost one read and one insert', async () => {
   });
   expect(kept).toHaveLength(1_000);
   expect(calls).toEqual(['find', 'insert']);
+  for (const { grant } of [kept[0]!, kept[999]!]) {
+    const [policy, opened] = [
+      await state.store.grantPolicies.get(grant.id),
+      await state.grants.read(grant.id),
+    ];
+    const expected = given ? [['prod'], { team: 'core' }] : [undefined, undefined];
+    expect([policy?.labels, opened?.sealed.metadata]).toEqual(expected);
+  }
   await state.close();
 });
 

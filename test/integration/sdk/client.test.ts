@@ -9,7 +9,7 @@ import { startConnecting } from '../../support/connect-session.ts';
 import { startDevice } from '../../support/device-session.ts';
 import { startService } from '../../support/service.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
-import { startUpstream } from '../../support/upstream.ts';
+import { startPlainUpstream, startUpstream } from '../../support/upstream.ts';
 
 async function withClient() {
   const upstream = await startUpstream((request, response) => {
@@ -112,6 +112,24 @@ describe('the client', () => {
     };
     await expect(stream()).rejects.toThrow('aborted');
     expect(seen.at(-1)).toBe('agent.added');
+  });
+
+  test('names the events of a stream that broke off, and the next step', async () => {
+    const server = await startPlainUpstream((_request, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.write('data: {"event":"a"}\n\ndata: {"ev', () => response.destroy());
+    });
+    const client = createClient({ baseUrl: `http://127.0.0.1:${server.port}`, apiKey: 'k' });
+    const seen: string[] = [];
+    const stream = async () => {
+      for await (const { event } of client.streamAuditEvents()) seen.push(event);
+    };
+    await expect(stream()).rejects.toMatchObject({
+      name: 'UnreachableError',
+      message: `The response of http://127.0.0.1:${server.port}/v2/audit/stream broke off. Received events: 1.`,
+      hint: expect.stringMatching(/^stream again; listAuditEvents/) as string,
+    });
+    expect(seen).toEqual(['a']);
   });
 
   test('sends a request with the credential of a grant', async () => {

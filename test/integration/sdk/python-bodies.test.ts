@@ -178,9 +178,26 @@ describe.each(interpreters)('the Python clients with $name', (python) => {
       events: ['data: 1', 'data: 2'],
       big: [mebibytes * 1_048_576, true],
     };
+    // None, numbers, tuples, and objects of urllib3: seconds to connect and to read.
+    const timeouts = [
+      ...[
+        [null, null],
+        [3, 3],
+        [3, 3],
+        [1, 2],
+        [null, 2],
+        [1, null],
+      ],
+      ...[
+        [1, 2],
+        [3, 3],
+        [null, 2],
+        [3, 2],
+      ],
+    ];
     expect(await run('answers', python, { BIG: String(mebibytes) })).toEqual([
       { ...facts, exchange: ['exchange', 'grant'] },
-      { ...facts, raw: 'packed', timeout: true, cut: true },
+      { ...facts, raw: 'packed', timeout: timeouts, cut: true },
       facts,
     ]);
     // A session of requests keeps cookies. Requests of the clients may be those of different users.

@@ -30,6 +30,11 @@ async function startAnswers() {
     await requestBytes(request);
     if (request.url === '/v2/me') return;
     if (request.url === '/v2/status') return void response.end('<h1>Welcome</h1>');
+    if (request.url === '/v2/audit/stream?lines=2') {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.write('data: {"event":"a"}\n\ndata: {"event":"b"}\n\ndata: {"ev', () => response.destroy());
+      return;
+    }
     if (request.url?.startsWith('/v2/audit/')) {
       response.writeHead(200, { 'content-type': 'text/event-stream' }).write(': \n\n');
       // Longer than the timeout of the client.
@@ -58,31 +63,41 @@ const className = (code: string) =>
   `${code.replace(/(?:^|_)(\w)/g, (_all, letter: string) => letter.toUpperCase())}Error`;
 
 describe.each(interpreters)('the Python clients with $name', (python) => {
-  test.skipIf(packagesMissing(python, 'httpx'))('fail with a class for each code', async () => {
-    const service = await startAnswers();
-    const netrc = join(await tempFolder(), 'netrc');
-    await writeFile(netrc, 'machine upstream.test login alice password secret\n');
-    const args = ['test/integration/sdk/programs/failures.py', JSON.stringify(codes)];
-    const lines = await linesOf(await startPython(service, args, { NETRC: netrc }, python));
+  test.skipIf(packagesMissing(python, 'httpx'))(
+    'fail with a class for each code and a next step',
+    async () => {
+      const service = await startAnswers();
+      const netrc = join(await tempFolder(), 'netrc');
+      await writeFile(netrc, 'machine upstream.test login alice password secret\n');
+      const args = ['test/integration/sdk/programs/failures.py', JSON.stringify(codes)];
+      const lines = await linesOf(await startPython(service, args, { NETRC: netrc }, python));
 
-    const classes = codes.map((code) => [code in failures ? className(code) : 'SidekeyError', code, 400]);
-    const ofBodies = {
-      bytes: 200,
-      iterable: ['RateLimitedError', 'rate_limited', 429],
-      timeout: ['TimeoutError', 'timeout', 0],
-      foreign: ['UnexpectedAnswerError', 'unexpected_answer', 502],
-      page: ['UnexpectedAnswerError', 'unexpected_answer', 200],
-      cut: ['UnreachableError', 'unreachable', 0],
-      sentence: `The response of ${service.url} broke off.`,
-    };
-    const each = [classes, ofBodies, '1'];
-    const late = [['late'], ['TimeoutError', 'timeout', 0]];
-    expect(lines).toEqual([...each, ...each, 'OwnError', ...late, true]);
-    // Each client: bytes twice, others once.
-    expect(service.heads['/once/bytes']).toHaveLength(4);
-    expect(service.heads['/once/iterable']).toHaveLength(2);
-    expect(service.heads['/never']).toHaveLength(2);
-    const fields = service.heads['/cookie']!.flatMap(({ headers }) => headers as string[][]);
-    expect(fields.filter(([name]) => /^(?:cookie|authorization)$/i.test(name!))).toEqual([]);
-  });
+      const classes = codes.map((code) => [code in failures ? className(code) : 'SidekeyError', code, 400]);
+      const ofBodies = {
+        bytes: 200,
+        iterable: ['RateLimitedError', 'rate_limited', 429],
+        timeout: ['TimeoutError', 'timeout', 0],
+        foreign: ['UnexpectedAnswerError', 'unexpected_answer', 502],
+        page: ['UnexpectedAnswerError', 'unexpected_answer', 200],
+        cut: ['UnreachableError', 'unreachable', 0],
+        sentence: `The response of ${service.url} broke off.`,
+      };
+      const hint = 'stream again; list_audit_events(since=…) has the events of the gap';
+      const cut = [
+        ['a', 'b'],
+        'UnreachableError',
+        `The response of ${service.url} broke off. Received events: 2. (${hint})`,
+      ];
+      const nameless = Array.from({ length: 6 }, () => ['InputInvalidError', 'input_invalid', 0]);
+      const each = [classes, ofBodies, cut, nameless, '1'];
+      const late = [['late'], ['TimeoutError', 'timeout', 0]];
+      expect(lines).toEqual([...each, ...each, 'OwnError', ...late, true]);
+      // Each client: bytes twice, others once.
+      expect(service.heads['/once/bytes']).toHaveLength(4);
+      expect(service.heads['/once/iterable']).toHaveLength(2);
+      expect(service.heads['/never']).toHaveLength(2);
+      const fields = service.heads['/cookie']!.flatMap(({ headers }) => headers as string[][]);
+      expect(fields.filter(([name]) => /^(?:cookie|authorization)$/i.test(name!))).toEqual([]);
+    },
+  );
 });

@@ -40,6 +40,19 @@ describe('a request', () => {
     ]);
   });
 
+  it.each([undefined, null, '', '.', '..', 7])(
+    'with the path parameter %j is refused, not sent',
+    async (grant) => {
+      const { client, sent } = answering();
+      await expect(client.getGrant({ grant } as never)).rejects.toMatchObject({
+        code: 'input_invalid',
+        message: `getGrant: grant is ${JSON.stringify(grant)}, which names nothing.`,
+        hint: 'give grant as a text',
+      });
+      expect(sent()).toEqual([]);
+    },
+  );
+
   it('is repeated with the same idempotency key after 429, 503 and a lost connection', async () => {
     const { client, sent } = answering(
       problem(503, now),

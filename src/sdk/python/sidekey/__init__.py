@@ -2,9 +2,11 @@
 
 try:
     from . import errors
-    from .client import AsyncSidekey, Connected, Sidekey
+    from .async_client import AsyncSidekey
+    from .client import Sidekey
+    from .consent import Connected
 except ModuleNotFoundError as error:
-    if error.name not in ("sidekey.errors", "sidekey.operations"):
+    if error.name not in ("sidekey.client", "sidekey.errors", "sidekey.operations"):
         raise
     raise ImportError(
         f'{error.name} is missing, because it is generated: run "npm ci && npm run sdk" in the checkout, '

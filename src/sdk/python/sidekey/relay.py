@@ -53,7 +53,7 @@ def absolute(url: str) -> str:
     return url if "://" in str(url) else f"https://{url}"
 
 
-class _Relay:
+class Relay:
     """The parts of both transports."""
 
     def __init__(
@@ -71,7 +71,7 @@ class _Relay:
         #: Clients of other libraries with the interface of httpx (httpx2), which have classes of their own.
         self._others: dict[str, Any] = {}
 
-    def _client_of(self, request: httpx.Request) -> Any:
+    def client_of(self, request: httpx.Request) -> Any:
         name = type(request.url).__module__.partition(".")[0]
         library: Any = sys.modules[name]
         if library is httpx:
@@ -82,7 +82,7 @@ class _Relay:
             self._others[name] = client(base_url=str(self._http.base_url), headers=headers)
         return self._others[name]
 
-    def _wrap(self, http: Any, request: httpx.Request) -> httpx.Request:
+    def wrap(self, http: Any, request: httpx.Request) -> httpx.Request:
         fields = [
             (name.decode("latin-1"), value.decode("latin-1"))
             for name, value in request.headers.raw
@@ -97,7 +97,7 @@ class _Relay:
         wrapped.stream, wrapped.extensions = request.stream, request.extensions
         return wrapped
 
-    def _unwrap(self, response: httpx.Response) -> httpx.Response:
+    def unwrap(self, response: httpx.Response) -> httpx.Response:
         head = json.loads(response.headers.get("sidekey-answer", "null"))
         if head is not None:
             fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.pop("headers")]
@@ -106,27 +106,3 @@ class _Relay:
         # A success or a redirect without the field comes from another server, and the caller must not use it.
         status = response.status_code if response.is_error else 502
         return type(response)(status, headers=response.headers, stream=response.stream)
-
-
-class RelayTransport(_Relay, httpx.BaseTransport):
-    """See ``Sidekey.transport``."""
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        http = self._client_of(request)
-        return self._unwrap(http.send(self._wrap(http, request), stream=True))
-
-    def close(self) -> None:
-        for http in self._others.values():
-            http.close()
-
-
-class AsyncRelayTransport(_Relay, httpx.AsyncBaseTransport):
-    """See ``AsyncSidekey.transport``."""
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        http = self._client_of(request)
-        return self._unwrap(await http.send(self._wrap(http, request), stream=True))
-
-    async def aclose(self) -> None:
-        for http in self._others.values():
-            await http.aclose()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from types import SimpleNamespace
-from typing import Any, Generator
+from typing import TYPE_CHECKING, Any, Generator
 
 import httpx
 import requests
@@ -12,8 +12,10 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse
 from urllib3._collections import HTTPHeaderDict
 from urllib3.exceptions import ProtocolError
+from urllib3.util import Timeout
 
-from .relay import RelayTransport
+if TYPE_CHECKING:
+    from .client import RelayTransport
 
 
 class _Body(io.RawIOBase):
@@ -52,6 +54,19 @@ class _Raw(HTTPResponse):
             yield chunk
 
 
+def _limits(timeout: Any) -> httpx.Timeout:
+    """Returns a timeout of requests: seconds, a tuple (connect, read), an object of urllib3, or None."""
+    if not isinstance(timeout, Timeout):
+        connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+        timeout = Timeout(connect=connect, read=read)
+    # The read timeout of an object with a total is known only after the start.
+    begun = timeout.clone()
+    begun.start_connect()
+    parts = (begun.connect_timeout, begun.read_timeout)
+    connect, read = (None if part is Timeout.DEFAULT_TIMEOUT else part for part in parts)
+    return httpx.Timeout(None, connect=connect, read=read)
+
+
 class SidekeyAdapter(HTTPAdapter):
     """See ``Sidekey.requests_adapter``."""
 
@@ -60,8 +75,7 @@ class SidekeyAdapter(HTTPAdapter):
         self._transport = transport
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
-        timeout = options.get("timeout")
-        connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+        limits = _limits(options.get("timeout"))
         body: Any = request.body
         fields = httpx.Headers(dict(request.headers))
         if isinstance(body, str):
@@ -72,7 +86,7 @@ class SidekeyAdapter(HTTPAdapter):
             str(request.url),
             headers=fields,
             content=body,
-            extensions={"timeout": httpx.Timeout(None, connect=connect, read=read).as_dict()},
+            extensions={"timeout": limits.as_dict()},
         )
         try:
             answer = self._transport.handle_request(sent)

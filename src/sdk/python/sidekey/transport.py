@@ -64,7 +64,7 @@ def request_of(http: httpx.Client | httpx.AsyncClient, operation: str, given: di
     """Returns the request of an operation. Members that the path and the query do not have are the body."""
     method, template, query = OPERATIONS[operation]
     rest = {name: value for name, value in given.items() if value is not UNSET}
-    path = re.sub(r"\{(\w+)\}", lambda match: quote(str(rest.pop(match[1])), safe=""), template)
+    path = re.sub(r"\{(\w+)\}", lambda match: _segment(operation, match[1], rest.pop(match[1], None)), template)
     params: list[tuple[str, str | int | float | bool | None]] = []
     for name in [*query, "cursor"]:
         value = rest.pop(name, None)
@@ -74,6 +74,14 @@ def request_of(http: httpx.Client | httpx.AsyncClient, operation: str, given: di
     # With a random key, a retry does not do the work twice.
     headers = {"idempotency-key": str(uuid.uuid4())} if method == "POST" else {}
     return http.build_request(method, path, params=params, json=body, headers=headers)
+
+
+def _segment(operation: str, name: str, value: Any) -> str:
+    """Returns a parameter as a segment of a path, where an empty text or dots would be another path."""
+    if isinstance(value, str) and value not in ("", ".", ".."):
+        return quote(value, safe="")
+    sentence = f"{operation}: {name} is {value!r}, which names nothing."
+    raise SidekeyError(sentence, code="input_invalid", hint=f"give {name} as a text")
 
 
 def content_of(response: httpx.Response) -> Any:
@@ -104,8 +112,8 @@ def failure_of(response: httpx.Response) -> SidekeyError:
     )
 
 
-def no_answer(url: httpx.URL, cause: Exception) -> SidekeyError:
-    """Returns the failure of a request without a complete answer."""
+def no_answer(url: httpx.URL, cause: Exception, events: int | None = None) -> SidekeyError:
+    """Returns the failure of a request without a complete answer. ``events``: received from a stream until then."""
     if isinstance(cause, httpx.TimeoutException):
         hint = "set a longer timeout: a person may have to approve the request"
         return SidekeyError(f"{url} did not answer in time.", code="timeout", hint=hint)
@@ -113,7 +121,11 @@ def no_answer(url: httpx.URL, cause: Exception) -> SidekeyError:
         hint = "set SSL_CERT_FILE to the file of its CA, or correct SIDEKEY_API_URL"
         return SidekeyError(f"The certificate of {url} is not trusted.", code="unreachable", hint=hint)
     if not isinstance(cause, httpx.ConnectError):
-        return SidekeyError(f"The response of {url} broke off.", code="unreachable")
+        sentence = f"The response of {url} broke off."
+        if events is None:
+            return SidekeyError(sentence, code="unreachable")
+        hint = "stream again; list_audit_events(since=…) has the events of the gap"
+        return SidekeyError(f"{sentence} Received events: {events}.", code="unreachable", hint=hint)
     hint = "is it running, with admin.listen? sidekey status"
     return SidekeyError(f"{url} does not answer.", code="unreachable", hint=hint)
 

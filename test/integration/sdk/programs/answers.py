@@ -8,8 +8,10 @@ import resource
 
 import httpx
 import requests
+from urllib3 import Timeout
 
 from sidekey import AsyncSidekey, Sidekey
+from sidekey.requests import SidekeyAdapter
 
 UPSTREAM = os.environ["UPSTREAM"]
 
@@ -54,6 +56,24 @@ async def size_of(chunks):
     return sum([len(chunk) async for chunk in chunks])
 
 
+class Limits(httpx.BaseTransport):
+    """Answers each request with the timeouts that the adapter gave it."""
+
+    def handle_request(self, request):
+        return httpx.Response(200, stream=httpx.ByteStream(json.dumps(request.extensions["timeout"]).encode()))
+
+
+def limits(timeout):
+    with requests.Session() as session:
+        session.mount("https://", SidekeyAdapter(Limits()))
+        told = session.get("https://upstream.test/", timeout=timeout).json()
+        return [told[part] and round(told[part]) for part in ("connect", "read")]
+
+
+TIMEOUTS = [None, 3, 3.0, (1, 2.0), (None, 2), (1, None)]
+TIMEOUTS += [Timeout(connect=1, read=2), Timeout(total=3), Timeout(read=2), Timeout(total=3, connect=4, read=2)]
+
+
 async def main():
     big, slow, release = (f"{UPSTREAM}/{name}" for name in (f"big/{os.environ['BIG']}", "events", "release"))
     options = {"grant": "desk"}
@@ -80,7 +100,7 @@ async def main():
             try:
                 session.get(f"{UPSTREAM}/never", timeout=0.2)
             except requests.ReadTimeout:
-                told["timeout"] = True
+                told["timeout"] = [limits(timeout) for timeout in TIMEOUTS]
             try:
                 session.get(f"{UPSTREAM}/cut")
             except requests.exceptions.ChunkedEncodingError:

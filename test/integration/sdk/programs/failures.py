@@ -8,6 +8,7 @@ import sys
 import httpx
 
 from sidekey import AsyncSidekey, Sidekey, SidekeyError
+from sidekey.operations import UNSET
 
 
 async def settled(value):
@@ -52,6 +53,26 @@ async def bodies(sidekey, asynchronous):
     }
 
 
+async def cut_stream(sidekey):
+    """Returns the events before the connection is lost, and the failure."""
+    seen = []
+    try:
+        found = sidekey.stream_audit_events(lines=2)
+        if hasattr(found, "__aiter__"):
+            async for event in found:
+                seen.append(event["event"])
+        else:
+            for event in found:
+                seen.append(event["event"])
+    except SidekeyError as error:
+        return [seen, type(error).__name__, str(error)]
+
+
+async def nameless(sidekey):
+    """Returns the failures of path parameters that name nothing."""
+    return [await failure(lambda: sidekey.get_grant(grant=value)) for value in (UNSET, None, "", ".", "..", 7)]
+
+
 async def private(sidekey):
     first = await settled(sidekey.request("GET", "https://upstream.test/cookie"))
     await settled(sidekey.request("GET", "upstream.test/cookie"))
@@ -69,6 +90,8 @@ async def main():
             for client in (sidekey, later):
                 print(json.dumps(await every_code(client, codes)))
                 print(json.dumps(await bodies(client, client is later)))
+                print(json.dumps(await cut_stream(client)))
+                print(json.dumps(await nameless(client)))
                 print(json.dumps(await private(client)))
     print(json.dumps(type(OwnError("own", code="not_found")).__name__))
     with Sidekey(timeout=0.2) as sidekey:
