@@ -87,8 +87,8 @@ export function One({ id, me, back, content: Content, changes: Changes }: OnePro
         {(of) => (
           <>
             <h2>
-              <Icon provider={of.grant.provider} title={titleOf(of)} /> {of.grant.name}{' '}
-              <Badge state={of.grant.state} /> {of.grant.ends_soon && <Badge state="ends_soon" />}
+              <Icon provider={of.grant.provider} /> {of.grant.name} <Badge state={of.grant.state} />{' '}
+              {of.grant.ends_soon && <Badge state="ends_soon" />}
             </h2>
             <Content of={of} reload={account.reload} />
             {me.scopes.includes('grants:write') && of.grant.state !== 'revoked' && (

@@ -48,12 +48,11 @@ function List(): JSX.Element {
         key={from}
         caption="Connected accounts"
         headings={['Name', 'State', 'Account', 'Last use', 'Service', 'User', 'Token ends']}
-        columns="minmax(9rem, 2fr) minmax(9rem, 1.3fr) minmax(8rem, 2fr) 1fr 1fr 1fr 1fr"
+        columns="minmax(9rem, 2fr) minmax(8rem, 1fr) minmax(6rem, 2fr) 8rem 6rem 5rem 7rem"
         source={{ ...pages, entries }}
         row={(grant) => [
           <>
-            <Icon provider={grant.provider} title={grant.provider} />{' '}
-            <a href={`#accounts/${grant.id}`}>{grant.name}</a>
+            <Icon provider={grant.provider} /> <a href={`#accounts/${grant.id}`}>{grant.name}</a>
           </>,
           <>
             <Badge state={grant.state} /> {grant.ends_soon && <Badge state="ends_soon" />}

@@ -26,13 +26,25 @@ export function membersOf(kind: string, names: readonly string[]): object {
   return names.length === 0 ? {} : { [kind === 'egress' ? kind : `${kind}s`]: names };
 }
 
+interface GrantsProps {
+  readonly label: string;
+  /** The account that is filled in. */
+  readonly account?: string | undefined;
+}
+
 /** Fields of the accounts that an agent may use. */
-export function Grants(): JSX.Element {
+export function Grants({ label, account }: GrantsProps): JSX.Element {
   const grants = useAnswer<{ data: readonly GrantInList[] }>('GET /v2/grants?limit=100');
   return (
     <>
       <Choice label="May use" name="kind" options={Object.entries(kinds)} chosen="grant" />
-      <Field label="Which" name="which" list="known-grants" placeholder="desk, alice/work" />
+      <Field
+        label={label}
+        name="which"
+        list="known-grants"
+        placeholder="desk, alice/work"
+        defaultValue={account}
+      />
       <datalist id="known-grants">
         {grants.data?.data.map((grant) => (
           <option key={referenceOf(grant)} value={referenceOf(grant)} />
@@ -113,7 +125,7 @@ export function AgentPage({ name, mayChange }: { name: string; mayChange: boolea
                 label="Bind"
                 submit={({ kind = '', which = '' }) => bind(membersOf(kind, namesIn(which)))}
               >
-                <Grants />
+                <Grants label="Which" />
               </Form>
             )}
             <h2>Tokens</h2>
@@ -130,8 +142,8 @@ export function AgentPage({ name, mayChange }: { name: string; mayChange: boolea
             />
             {mayChange && (
               <Form label="Replace the token" submit={replace}>
-                <Field label="New token ends" name="expires" placeholder="never, or 90d" />
-                <Field label="Earlier one stays for" name="overlap" placeholder="no time, or 1h" />
+                <Field label="New token ends (optional)" name="expires" placeholder="never, or 90d" />
+                <Field label="Earlier one stays for (optional)" name="overlap" placeholder="no time, or 1h" />
               </Form>
             )}
             <h2>Leases</h2>

@@ -2,7 +2,7 @@ import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import { AgentPage, Grants, membersOf } from './agent.tsx';
 import { call, type PageProps, path } from './api.ts';
-import { heightOf, LeasePage, Leases } from './leases.tsx';
+import { LeasePage, Leases } from './leases.tsx';
 import { Matrix, namesIn } from './matrix.tsx';
 import { Badge, Empty, Field, Form, Time } from './parts.tsx';
 import { type Made, Ready, type Secret } from './ready.tsx';
@@ -13,12 +13,19 @@ import type { AgentInList } from '../sdk/client/operations.ts';
 
 export function Agents({ me, args: [name, lease] }: PageProps): JSX.Element {
   const mayChange = me.scopes.includes('access:write');
+  // `#agents//ACCOUNT`: no agent has an empty name.
+  if (!name) return <Everyone mayChange={mayChange} account={lease} />;
   if (lease !== undefined) return <LeasePage id={lease} mayChange={mayChange} />;
-  if (name !== undefined) return <AgentPage name={name} mayChange={mayChange} />;
-  return <Everyone mayChange={mayChange} />;
+  return <AgentPage name={name} mayChange={mayChange} />;
 }
 
-function Everyone({ mayChange }: { readonly mayChange: boolean }): JSX.Element {
+interface EveryoneProps {
+  readonly mayChange: boolean;
+  /** Account that a new agent may use; undefined: not chosen yet. */
+  readonly account: string | undefined;
+}
+
+function Everyone({ mayChange, account }: EveryoneProps): JSX.Element {
   const agents = usePages<AgentInList>('/v2/agents');
   const [made, setMade] = useState<Made | null>(null);
   const create = async ({ name = '', kind = '', which = '', ...rest }: Readonly<Record<string, string>>) => {
@@ -31,29 +38,32 @@ function Everyone({ mayChange }: { readonly mayChange: boolean }): JSX.Element {
     <>
       {made !== null && <Ready made={made} done={() => setMade(null)} />}
       {mayChange && (
-        <details key={`${isEmpty} ${made === null}`} open={isEmpty && made === null}>
+        <details
+          key={`${isEmpty} ${made === null}`}
+          open={(isEmpty || account !== undefined) && made === null}
+        >
           <summary class="button">Create an agent</summary>
           <Form label="Create the agent" submit={create}>
             <Field label="Name" name="name" required placeholder="ci" />
-            <Grants />
-            <Field label="Works for the user" name="acts_for" placeholder="nobody" />
-            <Field label="Token ends" name="expires" placeholder="never, or 90d" />
+            <Grants label="Which (optional)" account={account} />
+            <Field label="Works for the user (optional)" name="acts_for" placeholder="nobody" />
+            <Field label="Token ends (optional)" name="expires" placeholder="never, or 90d" />
           </Form>
         </details>
       )}
       <Rows
         caption="Agents"
-        headings={['Agent', 'State', 'Leases', 'Last use', 'Tokens', 'Works for']}
-        columns="2fr 1fr 5rem 1fr 5rem 1fr"
-        height={heightOf(agents.entries.length)}
+        headings={['Agent', 'State', 'Last use', 'Works for', 'Leases', 'Tokens']}
+        columns="2fr 1fr 1fr 1fr 5rem 5rem"
+        height="33rem"
         source={agents}
         row={(agent) => [
           <a href={path`#agents/${agent.name}`}>{agent.name}</a>,
           <Badge state={agent.state} />,
-          agent.active_leases,
           <Time at={agent.used_at} />,
+          agent.acts_for,
+          agent.active_leases,
           agent.live_tokens,
-          agent.acts_for ?? '–',
         ]}
         none={
           <Empty title="There are no agents yet.">

@@ -21,6 +21,12 @@ export async function signOut(): Promise<void> {
   location.assign('/');
 }
 
+/** Replaces `sidekey` in commands with what runs it on its machine, which the service wrote into the document. */
+export function asTyped(text: string): string {
+  const { content } = document.querySelector<HTMLMetaElement>('meta[name=command]')!;
+  return text.replace(/(?<![\w./-]|npx )sidekey (?=[a-z-])/g, () => `${content} `);
+}
+
 /** Sends a request with the session. */
 function request(path: string, init: RequestInit): Promise<Response> {
   const headers = new Headers(init.headers);

@@ -13,6 +13,7 @@ import { Now } from './now.tsx';
 import { Passkeys } from './passkeys.tsx';
 import { watchPending } from './pending.ts';
 import { People } from './people.tsx';
+import { consentWindow } from './popup.ts';
 import { Action, Failure, Person } from './remedy.tsx';
 import { waiting } from './resource.ts';
 import { Rules } from './rules.tsx';
@@ -54,22 +55,8 @@ const personal: readonly Entry[] = [
   { name: 'login', title: 'Command line', scope: null, page: Login },
 ];
 
-/** Earlier names of pages. */
-const renamed: Readonly<Record<string, string>> = {
-  overview: 'now',
-  grants: 'accounts',
-  access: 'agents',
-  domains: 'rules',
-};
-
-/** Returns the parts of the address after `#`, with the name that the page has now. */
-function parts(isPersonal: boolean): readonly string[] {
-  const [wanted = '', ...args] = location.hash.slice(1).split('/');
-  const current = renamed[wanted] ?? wanted;
-  const name = isPersonal && current === 'accounts' ? 'wallet' : current;
-  if (name !== wanted) history.replaceState(null, '', `#${[name, ...args].join('/')}`);
-  return [name, ...args];
-}
+/** Returns the parts of the address after `#`. */
+const parts = () => location.hash.slice(1).split('/');
 
 function decoded(text: string): string {
   try {
@@ -100,7 +87,7 @@ function Shown({ entry: { title, page: Content }, me, args }: ShownProps): JSX.E
 function Dashboard({ me }: { readonly me: Me }): JSX.Element {
   const isPersonal = me.role === 'user';
   // Each visit shows the page anew, also at the same address.
-  const [{ visit, at }, setPlace] = useState(() => ({ visit: 0, at: parts(isPersonal) }));
+  const [{ visit, at }, setPlace] = useState(() => ({ visit: 0, at: parts() }));
   const [wanted, ...args] = at;
   const isOpen = useSignal(false);
   const main = useRef<HTMLElement>(null);
@@ -111,7 +98,7 @@ function Dashboard({ me }: { readonly me: Me }): JSX.Element {
   // Before the first paint: a change of the address right after it is not missed.
   useLayoutEffect(() => {
     const changed = () => {
-      setPlace(({ visit }) => ({ visit: visit + 1, at: parts(isPersonal) }));
+      setPlace(({ visit }) => ({ visit: visit + 1, at: parts() }));
       isOpen.value = false;
       scrollTo(0, 0);
       main.current?.focus();
@@ -164,6 +151,15 @@ function Dashboard({ me }: { readonly me: Me }): JSX.Element {
         </div>
       </header>
       <main ref={main} tabIndex={-1}>
+        <div role="status">
+          {consentWindow.value !== null && (
+            <div class="banner sticky">
+              <strong>Finish in the other window.</strong>
+              <span>If you see none, allow popups for this page, and try again.</span>
+              <Action label="Cancel" kind="quiet" run={() => consentWindow.value?.close()} />
+            </div>
+          )}
+        </div>
         <Shown key={visit} entry={entry} me={me} args={args.map(decoded)} />
       </main>
     </Person.Provider>

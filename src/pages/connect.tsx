@@ -73,7 +73,7 @@ interface TileProps {
 function Tile({ name, title, note, ...more }: TileProps): JSX.Element {
   return (
     <a {...more} href={path`#connect/${name}`}>
-      <Icon provider={name} title={title} />
+      <Icon provider={name} />
       <span>
         {title}
         <br />

@@ -1,6 +1,7 @@
 import type { ReadonlySignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect } from 'preact/hooks';
+import { asTyped } from './api.ts';
 import { Loaded } from './parts.tsx';
 import { Action } from './remedy.tsx';
 import { useAnswer } from './resource.ts';
@@ -10,7 +11,7 @@ export function FirstSteps({ changes }: { readonly changes: ReadonlySignal<numbe
   const status = useAnswer<{ store: { grants: number } }>('GET /v2/status');
   // A grant may be added elsewhere, which is an event.
   useEffect(() => changes.subscribe(() => void status.reload()), []);
-  const command = 'sidekey run -- claude';
+  const command = asTyped('sidekey run -- claude');
   return (
     <Loaded of={status} skeleton={9}>
       {({ store: { grants } }) => (

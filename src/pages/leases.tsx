@@ -33,7 +33,7 @@ export function Leases({ agent, mayChange, onMade }: LeasesProps): JSX.Element {
         caption="Active leases"
         headings={['Purpose', 'Agent', 'Ends', 'Last use', 'Uses']}
         columns="2fr 1fr 1fr 1fr 6rem"
-        height={heightOf(leases.entries.length)}
+        height="33rem"
         source={leases}
         row={(lease) => [
           <a href={path`#agents/${lease.agent}/${lease.id}`}>{lease.purpose}</a>,
@@ -51,18 +51,13 @@ export function Leases({ agent, mayChange, onMade }: LeasesProps): JSX.Element {
             {agent === undefined && <Field label="Agent" name="agent" required />}
             <Field label="Accounts" name="grants" required placeholder="desk, alice/work" />
             <Field label="Purpose" name="purpose" required placeholder="nightly report" />
-            <Field label="Ends after" name="ttl" placeholder="15m" />
-            <Field label="Uses" name="max_uses" type="number" min={1} placeholder="any number" />
+            <Field label="Ends after (optional)" name="ttl" placeholder="15m" />
+            <Field label="Uses (optional)" name="max_uses" type="number" min={1} placeholder="any number" />
           </Form>
         </details>
       )}
     </>
   );
-}
-
-/** Returns the height of a list on a page with others: at most 12 rows. */
-export function heightOf(rows: number): string {
-  return `calc(var(--row) * ${Math.min(rows, 12) + 1} + 2px)`;
 }
 
 /** One lease, and what it was used for. */

@@ -121,8 +121,8 @@ function Keys({ mayChange, show }: ListProps): JSX.Element {
         <Form label="Create a key" submit={create}>
           <Field label="Name" name="name" required />
           <Choice label="Role" name="role" options={roles} chosen="operator" />
-          <Field label="User" name="user" placeholder="all users" />
-          <Field label="Ends" name="expires" placeholder="90d" />
+          <Field label="User (optional)" name="user" placeholder="all users" />
+          <Field label="Ends (optional)" name="expires" placeholder="90d" />
         </Form>
       )}
     </>

@@ -1,6 +1,6 @@
 import { type ComponentChildren, createContext, type JSX } from 'preact';
 import { useContext, useState } from 'preact/hooks';
-import { call, path } from './api.ts';
+import { asTyped, call, path } from './api.ts';
 import type { Me, Remedy } from '../sdk/client/operations.ts';
 
 /** Actions, their failures, and the ways out of a failure: buttons, links, and the hint. */
@@ -105,7 +105,7 @@ export function WayOut({ hint, remedies, done = () => location.reload() }: WayOu
           <a key={name} href={`#${name}`}>{`Open ${name}`}</a>
         ))}
       </div>
-      {hint !== null && (!isCommand || me?.role === 'operator') && <code>{hint}</code>}
+      {hint !== null && (!isCommand || me?.role === 'operator') && <code>{asTyped(hint)}</code>}
     </>
   );
 }

@@ -59,7 +59,7 @@ interface RowsProps<T> {
   readonly columns: string;
   readonly source: Source<T>;
   readonly row: (entry: T, index: number) => readonly ComponentChildren[];
-  /** Height of the list, as CSS; absent: what the window has left. */
+  /** Maximum height of the list, as CSS; absent: what the window has left. */
   readonly height?: string;
   /** Shown instead of an empty list. */
   readonly none: ComponentChildren;
@@ -79,13 +79,13 @@ export function Rows<T>({
   none,
 }: RowsProps<T>): JSX.Element {
   const scroller = useRef<HTMLDivElement>(null);
-  const [{ top, view, each }, setPlace] = useState({ top: 0, view: 800, each: 40 });
+  const [{ top, view, each }, setPlace] = useState({ top: 0, view: innerHeight, each: 40 });
   const { entries, isComplete, error } = source;
   const measure = () => {
     const element = scroller.current;
     if (element === null) return;
     const first = element.querySelector<HTMLElement>('.row:not(.head)');
-    setPlace({ top: element.scrollTop, view: element.clientHeight, each: first?.offsetHeight || 40 });
+    setPlace({ top: element.scrollTop, view: innerHeight, each: first?.offsetHeight || 40 });
   };
   useLayoutEffect(measure, [entries.length > 0]);
   useEffect(() => {
@@ -108,7 +108,7 @@ export function Rows<T>({
       tabIndex={0}
       ref={scroller}
       onScroll={measure}
-      style={height === undefined ? {} : { height }}
+      style={height === undefined ? {} : { maxHeight: height }}
     >
       <div role="table" aria-label={caption} aria-rowcount={isComplete ? entries.length + 1 : -1}>
         <div role="rowgroup">

@@ -1,7 +1,8 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { all, call, path } from './api.ts';
+import { all, type ApiError, asTyped, call, path } from './api.ts';
 import { Icon } from './icon.tsx';
+import { referenceOf } from './matrix.tsx';
 import { Facts, Field, Form, Loaded } from './parts.tsx';
 import { Action } from './remedy.tsx';
 import { useResource } from './resource.ts';
@@ -10,14 +11,14 @@ import {
   capital,
   Consent,
   generic,
-  type Grant,
+  hostsOf,
   mayConfigure,
   Paste,
   type Service,
   type Values,
   type WayProps,
 } from './ways.tsx';
-import type { FoundLogin, Me } from '../sdk/client/operations.ts';
+import type { AddedGrant, FoundLogin, Grant, Me } from '../sdk/client/operations.ts';
 
 /** One service of the page "Connect": its ways, then what was connected. */
 
@@ -32,14 +33,23 @@ export function Ways({ me, name, account }: WaysProps): JSX.Element {
   const read = useResource((signal) =>
     Promise.all([call<Service>(path`GET /v2/providers/${name}`, undefined, signal), keysOf(me, signal)]),
   );
-  const [grant, setGrant] = useState<Grant>();
-  const show = async (added: Added) =>
-    setGrant({ ...added, ...(await call<Grant>(path`GET /v2/grants/${added.id}`)) });
-  const take = async ({ place, remove }: FoundLogin) => {
-    const added = await call<Grant>(path`POST /v2/logins/${name}`, { domains: true, name: account });
+  const [grant, setGrant] = useState<Connected>();
+  const show = async (service: Service, added: Added) => {
+    const read = () => call<Grant>(path`GET /v2/grants/${added.id}`);
+    const found = await read();
+    const missing = mayConfigure(me) ? missingOf(service, found) : [];
+    try {
+      for (const host of missing) if (await isUndecided(host)) await allow(host, found);
+    } catch {
+      // The result offers the hosts that are left. Its button shows the failure.
+    }
+    setGrant({ ...added, ...(await read()) });
+  };
+  const take = async (service: Service, { place, remove }: FoundLogin) => {
+    const added = await call<AddedGrant>(path`POST /v2/logins/${name}`, { domains: true, name: account });
     const rest =
       remove === null ? [] : [`The key also stays in its place: ${place}. Remove it there: ${remove}.`];
-    await show({ ...added, warnings: [...(added.warnings ?? []), ...rest] });
+    await show(service, { ...added, warnings: [...added.warnings, ...rest] });
   };
   const set = (settings: Values) => read.change(path`PATCH /v2/providers/${name}`, { settings });
   const ways = (service: Service, keys: readonly FoundLogin[]) => {
@@ -47,13 +57,13 @@ export function Ways({ me, name, account }: WaysProps): JSX.Element {
     const { token, flows, notes, open_settings: open } = service;
     const isPasted = token !== null || flows.length === 0;
     const isConsented = flows.includes('authorization_code') || flows[0] === 'id_jag';
-    const given = { me, account, service, show };
+    const given = { me, account, service, show: (added: Added) => show(service, added) };
     return (
       <>
         {login !== undefined && (
           <p>
             {`A key was found where Sidekey runs: ${login.place}. `}
-            <Action label="Use this key" run={() => take(login)} />
+            <Action label="Use this key" run={() => take(service, login)} />
           </p>
         )}
         {open.length > 0 && name !== generic ? (
@@ -68,7 +78,7 @@ export function Ways({ me, name, account }: WaysProps): JSX.Element {
             {isConsented && <Consent {...given} />}
             {!isPasted && !isConsented && (
               <p>
-                Connect it on the command line: <code>{service.connect[0]}</code>
+                Connect it on the command line: <code>{asTyped(service.connect[0] ?? '')}</code>
               </p>
             )}
           </div>
@@ -89,7 +99,7 @@ export function Ways({ me, name, account }: WaysProps): JSX.Element {
         {([service, keys]) => (
           <>
             <h2>
-              <Icon provider={name} title={service.title} />
+              <Icon provider={name} />
               {` ${service.title}`}
             </h2>
             {grant === undefined && ways(service, keys)}
@@ -101,20 +111,40 @@ export function Ways({ me, name, account }: WaysProps): JSX.Element {
   );
 }
 
+/** A new grant, with the result of the verification of a key. */
+type Connected = Grant & Omit<Added, 'id'>;
+
+/** Returns the hosts of a service whose requests do not use an account. */
+function missingOf(service: Service, { audience, domains }: Grant): readonly string[] {
+  return hostsOf({ ...service, audience }).filter((host) => !domains.includes(host));
+}
+
+/** Reports whether no entry of the allowed-domains map decides about a host. */
+function isUndecided(host: string): Promise<boolean> {
+  return call(path`GET /v2/domains/${host}`).then(
+    () => false,
+    ({ status }: ApiError) => status === 404,
+  );
+}
+
+async function allow(host: string, { name }: Grant): Promise<void> {
+  await call(path`PUT /v2/domains/${host}`, { action: 'grant', grant: name });
+}
+
+interface ResultProps extends Pick<WayProps, 'me' | 'service'> {
+  readonly grant: Connected;
+  readonly show: (service: Service, added: Added) => Promise<void>;
+}
+
 /** The facts of a new grant, and the next steps. */
-function Result({
-  me,
-  service,
-  show,
-  grant,
-}: Omit<WayProps, 'account'> & { readonly grant: Grant }): JSX.Element {
+function Result({ me, service, show, grant }: ResultProps): JSX.Element {
   const { name, account, scopes, audience, domains, verified, warnings = [] } = grant;
-  const hosts = service.domains.length > 0 && service.name !== generic ? service.domains : audience;
-  const missing = hosts.filter((host) => !domains.includes(host));
-  const allow = async () => {
-    for (const host of missing) await call(path`PUT /v2/domains/${host}`, { action: 'grant', grant: name });
-    await show(grant);
+  const missing = missingOf(service, grant);
+  const allowAll = async () => {
+    for (const host of missing) await allow(host, grant);
+    await show(service, grant);
   };
+  const isLeft = missing.length > 0 && mayConfigure(me);
   return (
     <section class="card" role="status">
       <h3>{`${service.title} is connected`}</h3>
@@ -134,12 +164,13 @@ function Result({
           {warning}
         </p>
       ))}
-      {missing.length > 0 && mayConfigure(me) && (
-        <Action label={`Let requests to ${missing.join(', ')} use it`} run={allow} />
-      )}
+      {isLeft && <Action label={`Let requests to ${missing.join(', ')} use it`} run={allowAll} />}
       {missing.length > 0 && !mayConfigure(me) && <p>An operator must let requests to its hosts use it.</p>}
       <p>
-        <a class="button" href={me.role === 'user' ? '#wallet' : '#agents'}>
+        <a
+          class={isLeft ? 'button quiet' : 'button'}
+          href={me.role === 'user' ? '#wallet' : path`#agents//${referenceOf(grant)}`}
+        >
           {me.role === 'user' ? 'Your accounts' : 'Create an agent'}
         </a>
       </p>

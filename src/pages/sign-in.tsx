@@ -1,6 +1,6 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { type ApiError, call, startSession } from './api.ts';
+import { type ApiError, asTyped, call, startSession } from './api.ts';
 import { Loaded } from './parts.tsx';
 import { signInWithPasskey } from './passkeys.tsx';
 import { Action } from './remedy.tsx';
@@ -85,7 +85,7 @@ function Entering({ work, question }: EnteringProps): JSX.Element {
       <Frame title="You are not signed in">
         <div class="failure" role="alert">
           <p>{error.message}</p>
-          {error.hint !== undefined && <code>{error.hint}</code>}
+          {error.hint !== undefined && <code>{asTyped(error.hint)}</code>}
         </div>
         <p>
           <a href="/">Back</a>
@@ -131,11 +131,11 @@ function Methods(): JSX.Element {
       )}
       <p>On the machine that runs Sidekey, this command signs you in:</p>
       <pre>
-        <code>sidekey open</code>
+        <code>{asTyped('sidekey open')}</code>
       </pre>
       <p>Elsewhere, open the link that the operator gives you. It works once. The operator prints it with:</p>
       <pre>
-        <code>sidekey person link NAME</code>
+        <code>{asTyped('sidekey person link NAME')}</code>
       </pre>
     </Frame>
   );

@@ -65,7 +65,7 @@ function Cards({ me }: { readonly me: Me }): JSX.Element {
                 return (
                   <section key={grant.id} class="card">
                     <h2>
-                      <Icon provider={grant.provider} title={title} />{' '}
+                      <Icon provider={grant.provider} />{' '}
                       <a href={`#wallet/${grant.id}`}>{grant.account === null ? grant.name : title}</a>{' '}
                       {grant.state !== 'active' && <Badge state={grant.state} />}
                     </h2>

@@ -2,7 +2,7 @@ import type { ComponentChildren, JSX } from 'preact';
 import { call } from './api.ts';
 import { Check, Field, Form } from './parts.tsx';
 import { connectInPopup } from './popup.ts';
-import type { Me } from '../sdk/client/operations.ts';
+import type { AddedGrant, Me } from '../sdk/client/operations.ts';
 
 /** Ways to connect a service: a consent in a popup, and a pasted key. */
 
@@ -37,19 +37,8 @@ export interface Service {
     | null;
 }
 
-/** A new grant. Only an answer about a key has the last two members. */
-export interface Grant {
-  readonly id: string;
-  readonly name: string;
-  readonly account: string | null;
-  readonly scopes: readonly string[];
-  readonly audience: readonly string[];
-  readonly domains: readonly string[];
-  readonly verified?: boolean;
-  readonly warnings?: readonly string[];
-}
-
-export type Added = Pick<Grant, 'id' | 'verified' | 'warnings'>;
+/** A new grant. Only an answer about a key has more than the ID. */
+export type Added = Pick<AddedGrant, 'id'> & Partial<Pick<AddedGrant, 'verified' | 'warnings'>>;
 
 export type Values = Readonly<Record<string, string>>;
 
@@ -65,6 +54,10 @@ export const mayConfigure = ({ scopes }: Me) => scopes.includes('config:write');
 
 /** Name of the service for any API with a key. Each of its keys has a host of its own. */
 export const generic = 'api-key';
+
+/** Returns the hosts whose requests use an account, as far as the service names them. */
+export const hostsOf = ({ name, domains, audience }: Pick<Service, 'name' | 'domains' | 'audience'>) =>
+  domains.length > 0 && name !== generic ? domains : audience;
 
 /** Returns a text with a capital at its start; a short word, such as `crm`, in capitals. */
 export const capital = (text: string) => text.replace(/^(?:.{1,3}$|.)/, (start) => start.toUpperCase());
@@ -98,7 +91,10 @@ export function Consent({ me, account, service, show }: WayProps): JSX.Element {
   return (
     <section>
       <h3>Consent in the browser</h3>
-      <p>{`You sign in at ${login}. Its tokens are sent only to ${service.audience.join(', ')}.`}</p>
+      <p>
+        {`You sign in at ${login}. Its tokens are sent only to ${service.audience.join(', ')}.`}
+        {mayConfigure(me) && ` Requests to ${hostsOf(service).join(', ')} use the account from then on.`}
+      </p>
       <Form label={`Continue to ${title}`} submit={consent} keep>
         {offered.length > 0 && (
           <details>
@@ -131,7 +127,7 @@ export function Paste({ me, account, service, show }: WayProps): JSX.Element {
   const paste = async ({ grant_name: name, api_host: host, replace, ...credential }: Values) => {
     const choices = { name, audience: host && [host], replace: replace !== undefined };
     const body = { provider, credential, domains: mayConfigure(me), ...choices };
-    await show(await call<Grant>('POST /v2/grants', body));
+    await show(await call<AddedGrant>('POST /v2/grants', body));
   };
   return (
     <section>
