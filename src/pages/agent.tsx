@@ -1,6 +1,6 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { call, path } from './api.ts';
+import { call, may, path } from './api.ts';
 import { Leases } from './leases.tsx';
 import { namesIn, referenceOf } from './matrix.tsx';
 import { Badge, Choice, Confirm, Facts, Field, Form, Loaded, Table, Time } from './parts.tsx';
@@ -55,8 +55,9 @@ export function Grants({ label, account }: GrantsProps): JSX.Element {
 }
 
 /** One agent: what it may use, its tokens and leases, and what it did. */
-export function AgentPage({ name, mayChange }: { name: string; mayChange: boolean }): JSX.Element {
+export function AgentPage({ name }: { readonly name: string }): JSX.Element {
   const agent = useAnswer<Agent>(path`GET /v2/agents/${name}`);
+  const mayChange = may('access:write');
   const { change } = agent;
   const [made, setMade] = useState<Made | null>(null);
   const bind = (body: object) => change(path`POST /v2/agents/${name}/bind`, body);
@@ -147,7 +148,7 @@ export function AgentPage({ name, mayChange }: { name: string; mayChange: boolea
               </Form>
             )}
             <h2>Leases</h2>
-            <Leases agent={name} mayChange={mayChange} onMade={setMade} />
+            <Leases agent={name} onMade={setMade} />
             <Uses of={path`agent=${name}&event=outcome`} title="Last requests" />
           </>
         )}

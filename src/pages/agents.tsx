@@ -1,7 +1,7 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import { AgentPage, Grants, membersOf } from './agent.tsx';
-import { call, type PageProps, path } from './api.ts';
+import { call, may, type PageProps, path } from './api.ts';
 import { LeasePage, Leases } from './leases.tsx';
 import { Matrix, namesIn } from './matrix.tsx';
 import { Badge, Empty, Field, Form, Time } from './parts.tsx';
@@ -11,21 +11,15 @@ import type { AgentInList } from '../sdk/client/operations.ts';
 
 /** Page "Agents": agents, their leases, and the hosts that each may call. */
 
-export function Agents({ me, args: [name, lease] }: PageProps): JSX.Element {
-  const mayChange = me.scopes.includes('access:write');
+export function Agents({ args: [name, lease] }: PageProps): JSX.Element {
   // `#agents//ACCOUNT`: no agent has an empty name.
-  if (!name) return <Everyone mayChange={mayChange} account={lease} />;
-  if (lease !== undefined) return <LeasePage id={lease} mayChange={mayChange} />;
-  return <AgentPage name={name} mayChange={mayChange} />;
+  if (!name) return <Everyone account={lease} />;
+  if (lease !== undefined) return <LeasePage id={lease} />;
+  return <AgentPage name={name} />;
 }
 
-interface EveryoneProps {
-  readonly mayChange: boolean;
-  /** Account that a new agent may use; undefined: not chosen yet. */
-  readonly account: string | undefined;
-}
-
-function Everyone({ mayChange, account }: EveryoneProps): JSX.Element {
+/** `account` is filled in as the one that a new agent may use. */
+function Everyone({ account }: { readonly account: string | undefined }): JSX.Element {
   const agents = usePages<AgentInList>('/v2/agents');
   const [made, setMade] = useState<Made | null>(null);
   const create = async ({ name = '', kind = '', which = '', ...rest }: Readonly<Record<string, string>>) => {
@@ -37,7 +31,7 @@ function Everyone({ mayChange, account }: EveryoneProps): JSX.Element {
   return (
     <>
       {made !== null && <Ready made={made} done={() => setMade(null)} />}
-      {mayChange && (
+      {may('access:write') && (
         <details
           key={`${isEmpty} ${made === null}`}
           open={(isEmpty || account !== undefined) && made === null}
@@ -72,7 +66,7 @@ function Everyone({ mayChange, account }: EveryoneProps): JSX.Element {
         }
       />
       <h2>Leases</h2>
-      <Leases mayChange={mayChange} onMade={setMade} />
+      <Leases onMade={setMade} />
       <h2>Who may call what</h2>
       {(isEmpty || agents.entries.length > 0) && <Matrix agents={agents.entries.map(({ name }) => name)} />}
     </>

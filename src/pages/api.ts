@@ -1,3 +1,4 @@
+import { signal } from '@preact/signals';
 import type { JSX } from 'preact';
 import type { Me, Problem, Remedy } from '../sdk/client/operations.ts';
 
@@ -34,6 +35,12 @@ function request(path: string, init: RequestInit): Promise<Response> {
   if (secret !== null) headers.set('authorization', `Bearer ${secret}`);
   return fetch(path, { ...init, headers });
 }
+
+/** The signed-in person; null: nobody. */
+export const person = signal<Me | null>(null);
+
+/** Reports whether the signed-in person has a scope. */
+export const may = (scope: Me['scopes'][number]) => person.value?.scopes.includes(scope) === true;
 
 /** A failure of the API. */
 export class ApiError extends Error {

@@ -3,7 +3,7 @@ import { type JSX, render } from 'preact';
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { Accounts } from './accounts.tsx';
 import { Agents } from './agents.tsx';
-import { ApiError, call, type Page, signOut } from './api.ts';
+import { ApiError, call, may, type Page, person, signOut } from './api.ts';
 import { Approvals } from './approvals.tsx';
 import { Audit } from './audit.tsx';
 import { Connect } from './connect.tsx';
@@ -14,7 +14,7 @@ import { Passkeys } from './passkeys.tsx';
 import { watchPending } from './pending.ts';
 import { People } from './people.tsx';
 import { consentWindow } from './popup.ts';
-import { Action, Failure, Person } from './remedy.tsx';
+import { Action, Failure } from './remedy.tsx';
 import { waiting } from './resource.ts';
 import { Rules } from './rules.tsx';
 import { SignIn } from './sign-in.tsx';
@@ -91,9 +91,7 @@ function Dashboard({ me }: { readonly me: Me }): JSX.Element {
   const [wanted, ...args] = at;
   const isOpen = useSignal(false);
   const main = useRef<HTMLElement>(null);
-  const allowed = (isPersonal ? personal : entries).filter(
-    ({ scope }) => scope === null || me.scopes.includes(scope),
-  );
+  const allowed = (isPersonal ? personal : entries).filter(({ scope }) => scope === null || may(scope));
   const entry = allowed.find(({ name }) => name === wanted) ?? allowed[0]!;
   // Before the first paint: a change of the address right after it is not missed.
   useLayoutEffect(() => {
@@ -106,7 +104,7 @@ function Dashboard({ me }: { readonly me: Me }): JSX.Element {
     addEventListener('hashchange', changed);
     return () => removeEventListener('hashchange', changed);
   }, []);
-  useEffect(() => (me.scopes.includes('approvals:read') ? watchPending() : undefined), []);
+  useEffect(() => (may('approvals:read') ? watchPending() : undefined), []);
   const title = useSignal(entry.title);
   title.value = entry.title;
   useSignalEffect(() => {
@@ -116,7 +114,7 @@ function Dashboard({ me }: { readonly me: Me }): JSX.Element {
     ([name]) => name !== '',
   );
   return (
-    <Person.Provider value={me}>
+    <>
       <header class={isOpen.value ? 'open' : ''}>
         <strong>Sidekey</strong>
         <button
@@ -162,14 +160,15 @@ function Dashboard({ me }: { readonly me: Me }): JSX.Element {
         </div>
         <Shown key={visit} entry={entry} me={me} args={args.map(decoded)} />
       </main>
-    </Person.Provider>
+    </>
   );
 }
 
 async function begin(): Promise<JSX.Element> {
   if (location.pathname.startsWith('/sign-in/')) return <SignIn />;
   try {
-    return <Dashboard me={await call<Me>('GET /v2/me')} />;
+    person.value = await call<Me>('GET /v2/me');
+    return <Dashboard me={person.value} />;
   } catch (error) {
     if (error instanceof ApiError && (error.status === 401 || error.status === 429)) return <SignIn />;
     return (

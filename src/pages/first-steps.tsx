@@ -16,7 +16,7 @@ export function FirstSteps({ changes }: { readonly changes: ReadonlySignal<numbe
     <Loaded of={status} skeleton={9}>
       {({ store: { grants } }) => (
         <ol class="steps">
-          <li class={grants > 0 ? 'done' : ''}>
+          <li class={grants > 0 ? 'card done' : 'card'}>
             <h2>Connect an account</h2>
             <p>
               {grants > 0
@@ -27,7 +27,7 @@ export function FirstSteps({ changes }: { readonly changes: ReadonlySignal<numbe
               {grants > 0 ? 'Connect another' : 'Connect'}
             </a>
           </li>
-          <li>
+          <li class="card">
             <h2>Run an agent</h2>
             <p>Start it in a terminal, with the command that you use otherwise:</p>
             <pre>{command}</pre>
@@ -36,7 +36,7 @@ export function FirstSteps({ changes }: { readonly changes: ReadonlySignal<numbe
               <a href="#agents">Set up an agent elsewhere, such as in a container</a>
             </div>
           </li>
-          <li>
+          <li class="card">
             <h2>Watch its requests</h2>
             <p role="status">Waiting for the first request. This page shows it when it comes.</p>
           </li>

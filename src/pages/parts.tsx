@@ -54,8 +54,7 @@ interface TableProps {
 export function Table({ caption, headings, rows, none }: TableProps): JSX.Element {
   if (rows.length === 0) return <div class="none">{none}</div>;
   return (
-    <table>
-      <caption>{caption}</caption>
+    <table aria-label={caption}>
       <thead>
         <tr>
           {headings.map((heading) => (

@@ -1,6 +1,6 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { call, type PageProps, path } from './api.ts';
+import { call, may, type PageProps, path } from './api.ts';
 import { Badge, Choice, Confirm, Field, Form, Loaded, Once, Table, Time } from './parts.tsx';
 import { Action } from './remedy.tsx';
 import { More, usePages } from './rows.tsx';
@@ -14,26 +14,24 @@ interface Secret {
 }
 
 interface ListProps {
-  readonly mayChange: boolean;
   readonly show: (secret: Secret) => void;
 }
 
 const roles = ['operator', 'approver', 'auditor', 'user'];
 
-export function People({ me }: PageProps): JSX.Element {
+export function People(_props: PageProps): JSX.Element {
   const [once, setOnce] = useState<Secret | null>(null);
-  const mayChange = me.scopes.includes('config:write');
   return (
     <>
       {once !== null && <Once key={once.secret} {...once} done={() => setOnce(null)} />}
-      <Persons mayChange={mayChange} show={setOnce} />
+      <Persons show={setOnce} />
       <h2>API keys</h2>
-      <Keys mayChange={mayChange} show={setOnce} />
+      <Keys show={setOnce} />
     </>
   );
 }
 
-function Persons({ mayChange, show }: ListProps): JSX.Element {
+function Persons({ show }: ListProps): JSX.Element {
   const people = usePages<Person>('/v2/people');
   const link = async (name: string) => {
     const { url } = await call<{ url: string }>(path`POST /v2/people/${name}/link`);
@@ -51,7 +49,7 @@ function Persons({ mayChange, show }: ListProps): JSX.Element {
               role,
               user ?? '–',
               <Badge state={state} />,
-              mayChange && (
+              may('config:write') && (
                 <>
                   <Action label="Link to sign in" kind="quiet" run={() => link(name)} />
                   <Action
@@ -74,7 +72,7 @@ function Persons({ mayChange, show }: ListProps): JSX.Element {
         )}
       </Loaded>
       <More of={people} />
-      {mayChange && (
+      {may('config:write') && (
         <Form label="Add a person" submit={(values) => people.change('POST /v2/people', values)}>
           <Field label="Name" name="name" required />
           <Choice label="Role" name="role" options={roles} chosen="user" />
@@ -84,7 +82,7 @@ function Persons({ mayChange, show }: ListProps): JSX.Element {
   );
 }
 
-function Keys({ mayChange, show }: ListProps): JSX.Element {
+function Keys({ show }: ListProps): JSX.Element {
   const keys = usePages<ApiKey>('/v2/api-keys');
   const create = async (values: object) => {
     const { key } = await keys.change<{ key: string }>('POST /v2/api-keys', values);
@@ -104,7 +102,7 @@ function Keys({ mayChange, show }: ListProps): JSX.Element {
               user ?? '–',
               <Time at={expires_at} />,
               <Time at={used_at} />,
-              mayChange && (
+              may('config:write') && (
                 <Confirm
                   label="Revoke"
                   question={`Revoke the key ${name}? Programs with it are refused at once.`}
@@ -117,7 +115,7 @@ function Keys({ mayChange, show }: ListProps): JSX.Element {
         )}
       </Loaded>
       <More of={keys} />
-      {mayChange && (
+      {may('config:write') && (
         <Form label="Create a key" submit={create}>
           <Field label="Name" name="name" required />
           <Choice label="Role" name="role" options={roles} chosen="operator" />

@@ -1,12 +1,9 @@
-import { type ComponentChildren, createContext, type JSX } from 'preact';
-import { useContext, useState } from 'preact/hooks';
-import { asTyped, call, path } from './api.ts';
-import type { Me, Remedy } from '../sdk/client/operations.ts';
+import type { ComponentChildren, JSX } from 'preact';
+import { useState } from 'preact/hooks';
+import { asTyped, call, may, path, person } from './api.ts';
+import type { Remedy } from '../sdk/client/operations.ts';
 
 /** Actions, their failures, and the ways out of a failure: buttons, links, and the hint. */
-
-/** The signed-in person. */
-export const Person = createContext<Me | null>(null);
 
 interface ActionProps {
   /** Whole text of the button. */
@@ -80,7 +77,6 @@ interface WayOutProps {
 
 /** The ways out of a problem. Commands are only for operators, below the buttons. */
 export function WayOut({ hint, remedies, done = () => location.reload() }: WayOutProps): JSX.Element {
-  const me = useContext(Person);
   const refreshes = remedies.filter(({ operation }) => operation === 'grant.refresh');
   const others = remedies.filter((remedy) => !refreshes.includes(remedy));
   const refresh =
@@ -95,7 +91,7 @@ export function WayOut({ hint, remedies, done = () => location.reload() }: WayOu
   return (
     <>
       <div class="buttons">
-        {me?.scopes.includes('grants:write') === true &&
+        {may('grants:write') &&
           refreshes
             .filter(({ input }) => !Object.values(input).includes(null))
             .map(({ input }, index) => (
@@ -105,7 +101,7 @@ export function WayOut({ hint, remedies, done = () => location.reload() }: WayOu
           <a key={name} href={`#${name}`}>{`Open ${name}`}</a>
         ))}
       </div>
-      {hint !== null && (!isCommand || me?.role === 'operator') && <code>{asTyped(hint)}</code>}
+      {hint !== null && (!isCommand || person.value?.role === 'operator') && <code>{asTyped(hint)}</code>}
     </>
   );
 }

@@ -1,6 +1,6 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { all, type ApiError, asTyped, call, path } from './api.ts';
+import { all, type ApiError, asTyped, call, may, path, person } from './api.ts';
 import { Icon } from './icon.tsx';
 import { referenceOf } from './matrix.tsx';
 import { Facts, Field, Form, Loaded } from './parts.tsx';
@@ -12,32 +12,31 @@ import {
   Consent,
   generic,
   hostsOf,
-  mayConfigure,
   Paste,
   type Service,
   type Values,
   type WayProps,
 } from './ways.tsx';
-import type { AddedGrant, FoundLogin, Grant, Me } from '../sdk/client/operations.ts';
+import type { AddedGrant, FoundLogin, Grant } from '../sdk/client/operations.ts';
 
 /** One service of the page "Connect": its ways, then what was connected. */
 
 /** Returns the keys of the machine; none if the person may not use them. */
-export async function keysOf(me: Me, signal: AbortSignal): Promise<readonly FoundLogin[]> {
-  return mayConfigure(me) ? all<FoundLogin>('/v2/logins', signal) : [];
+export async function keysOf(signal: AbortSignal): Promise<readonly FoundLogin[]> {
+  return may('config:write') ? all<FoundLogin>('/v2/logins', signal) : [];
 }
 
-type WaysProps = Pick<WayProps, 'me' | 'account'> & { readonly name: string };
+type WaysProps = Pick<WayProps, 'account'> & { readonly name: string };
 
-export function Ways({ me, name, account }: WaysProps): JSX.Element {
+export function Ways({ name, account }: WaysProps): JSX.Element {
   const read = useResource((signal) =>
-    Promise.all([call<Service>(path`GET /v2/providers/${name}`, undefined, signal), keysOf(me, signal)]),
+    Promise.all([call<Service>(path`GET /v2/providers/${name}`, undefined, signal), keysOf(signal)]),
   );
   const [grant, setGrant] = useState<Connected>();
   const show = async (service: Service, added: Added) => {
     const read = () => call<Grant>(path`GET /v2/grants/${added.id}`);
     const found = await read();
-    const missing = mayConfigure(me) ? missingOf(service, found) : [];
+    const missing = may('config:write') ? missingOf(service, found) : [];
     try {
       for (const host of missing) if (await isUndecided(host)) await allow(host, found);
     } catch {
@@ -57,7 +56,7 @@ export function Ways({ me, name, account }: WaysProps): JSX.Element {
     const { token, flows, notes, open_settings: open } = service;
     const isPasted = token !== null || flows.length === 0;
     const isConsented = flows.includes('authorization_code') || flows[0] === 'id_jag';
-    const given = { me, account, service, show: (added: Added) => show(service, added) };
+    const given = { account, service, show: (added: Added) => show(service, added) };
     return (
       <>
         {login !== undefined && (
@@ -103,7 +102,7 @@ export function Ways({ me, name, account }: WaysProps): JSX.Element {
               {` ${service.title}`}
             </h2>
             {grant === undefined && ways(service, keys)}
-            {grant !== undefined && <Result me={me} service={service} show={show} grant={grant} />}
+            {grant !== undefined && <Result service={service} show={show} grant={grant} />}
           </>
         )}
       </Loaded>
@@ -131,20 +130,21 @@ async function allow(host: string, { name }: Grant): Promise<void> {
   await call(path`PUT /v2/domains/${host}`, { action: 'grant', grant: name });
 }
 
-interface ResultProps extends Pick<WayProps, 'me' | 'service'> {
+interface ResultProps extends Pick<WayProps, 'service'> {
   readonly grant: Connected;
   readonly show: (service: Service, added: Added) => Promise<void>;
 }
 
 /** The facts of a new grant, and the next steps. */
-function Result({ me, service, show, grant }: ResultProps): JSX.Element {
+function Result({ service, show, grant }: ResultProps): JSX.Element {
   const { name, account, scopes, audience, domains, verified, warnings = [] } = grant;
   const missing = missingOf(service, grant);
   const allowAll = async () => {
     for (const host of missing) await allow(host, grant);
     await show(service, grant);
   };
-  const isLeft = missing.length > 0 && mayConfigure(me);
+  const isUser = person.value?.role === 'user';
+  const isLeft = missing.length > 0 && may('config:write');
   return (
     <section class="card" role="status">
       <h3>{`${service.title} is connected`}</h3>
@@ -165,13 +165,15 @@ function Result({ me, service, show, grant }: ResultProps): JSX.Element {
         </p>
       ))}
       {isLeft && <Action label={`Let requests to ${missing.join(', ')} use it`} run={allowAll} />}
-      {missing.length > 0 && !mayConfigure(me) && <p>An operator must let requests to its hosts use it.</p>}
+      {missing.length > 0 && !may('config:write') && (
+        <p>An operator must let requests to its hosts use it.</p>
+      )}
       <p>
         <a
           class={isLeft ? 'button quiet' : 'button'}
-          href={me.role === 'user' ? '#wallet' : path`#agents//${referenceOf(grant)}`}
+          href={isUser ? '#wallet' : path`#agents//${referenceOf(grant)}`}
         >
-          {me.role === 'user' ? 'Your accounts' : 'Create an agent'}
+          {isUser ? 'Your accounts' : 'Create an agent'}
         </a>
       </p>
     </section>

@@ -1,8 +1,8 @@
 import type { ComponentChildren, JSX } from 'preact';
-import { call } from './api.ts';
+import { call, may, person } from './api.ts';
 import { Check, Field, Form } from './parts.tsx';
 import { connectInPopup } from './popup.ts';
-import type { AddedGrant, Me } from '../sdk/client/operations.ts';
+import type { AddedGrant } from '../sdk/client/operations.ts';
 
 /** Ways to connect a service: a consent in a popup, and a pasted key. */
 
@@ -43,14 +43,11 @@ export type Added = Pick<AddedGrant, 'id'> & Partial<Pick<AddedGrant, 'verified'
 export type Values = Readonly<Record<string, string>>;
 
 export interface WayProps {
-  readonly me: Me;
   /** Name of the account to connect again; absent: a new one. */
   readonly account: string | undefined;
   readonly service: Service;
   readonly show: (added: Added) => Promise<void>;
 }
-
-export const mayConfigure = ({ scopes }: Me) => scopes.includes('config:write');
 
 /** Name of the service for any API with a key. Each of its keys has a host of its own. */
 export const generic = 'api-key';
@@ -63,12 +60,14 @@ export const hostsOf = ({ name, domains, audience }: Pick<Service, 'name' | 'dom
 export const capital = (text: string) => text.replace(/^(?:.{1,3}$|.)/, (start) => start.toUpperCase());
 
 /** Consent in a popup; the steps to a client if there is none. */
-export function Consent({ me, account, service, show }: WayProps): JSX.Element {
+export function Consent({ account, service, show }: WayProps): JSX.Element {
   const { name: provider, title, scopes, known_scopes: known, client_registration: at } = service;
   const consent = async ({ grant_name: name, ...chosen }: Values) => {
     const wanted = Object.values(chosen);
     const scopes = wanted.length > 0 ? wanted : undefined;
-    await show({ id: await connectInPopup({ provider, user: me.user ?? 'default', name, scopes }) });
+    await show({
+      id: await connectInPopup({ provider, user: person.value?.user ?? 'default', name, scopes }),
+    });
   };
   const { callback_uri: uri } = service;
   const { steps } = at ?? { steps: ['Add a client (an “app”) with the redirect URI {redirect_uri}.'] };
@@ -93,7 +92,7 @@ export function Consent({ me, account, service, show }: WayProps): JSX.Element {
       <h3>Consent in the browser</h3>
       <p>
         {`You sign in at ${login}. Its tokens are sent only to ${service.audience.join(', ')}.`}
-        {mayConfigure(me) && ` Requests to ${hostsOf(service).join(', ')} use the account from then on.`}
+        {may('config:write') && ` Requests to ${hostsOf(service).join(', ')} use the account from then on.`}
       </p>
       <Form label={`Continue to ${title}`} submit={consent} keep>
         {offered.length > 0 && (
@@ -121,12 +120,12 @@ export function Consent({ me, account, service, show }: WayProps): JSX.Element {
 const plain = { label: 'key or token', fields: [{ name: 'token', label: 'key or token', secret: true }] };
 
 /** A key that the person pastes. */
-export function Paste({ me, account, service, show }: WayProps): JSX.Element {
+export function Paste({ account, service, show }: WayProps): JSX.Element {
   const { name: provider, token } = service;
   const { label: what, fields } = token ?? plain;
   const paste = async ({ grant_name: name, api_host: host, replace, ...credential }: Values) => {
     const choices = { name, audience: host && [host], replace: replace !== undefined };
-    const body = { provider, credential, domains: mayConfigure(me), ...choices };
+    const body = { provider, credential, domains: may('config:write'), ...choices };
     await show(await call<AddedGrant>('POST /v2/grants', body));
   };
   return (
