@@ -1,4 +1,3 @@
-import { useSignal, useSignalEffect } from '@preact/signals';
 import { type JSX, render } from 'preact';
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { Accounts } from './accounts.tsx';
@@ -89,7 +88,7 @@ function Dashboard({ me }: { readonly me: Me }): JSX.Element {
   // Each visit shows the page anew, also at the same address.
   const [{ visit, at }, setPlace] = useState(() => ({ visit: 0, at: parts() }));
   const [wanted, ...args] = at;
-  const isOpen = useSignal(false);
+  const [isOpen, setOpen] = useState(false);
   const main = useRef<HTMLElement>(null);
   const allowed = (isPersonal ? personal : entries).filter(({ scope }) => scope === null || may(scope));
   const entry = allowed.find(({ name }) => name === wanted) ?? allowed[0]!;
@@ -97,7 +96,7 @@ function Dashboard({ me }: { readonly me: Me }): JSX.Element {
   useLayoutEffect(() => {
     const changed = () => {
       setPlace(({ visit }) => ({ visit: visit + 1, at: parts() }));
-      isOpen.value = false;
+      setOpen(false);
       scrollTo(0, 0);
       main.current?.focus();
     };
@@ -105,24 +104,23 @@ function Dashboard({ me }: { readonly me: Me }): JSX.Element {
     return () => removeEventListener('hashchange', changed);
   }, []);
   useEffect(() => (may('approvals:read') ? watchPending() : undefined), []);
-  const title = useSignal(entry.title);
-  title.value = entry.title;
-  useSignalEffect(() => {
-    document.title = `${waiting.value > 0 ? `(${waiting.value}) ` : ''}${title.value} · Sidekey`;
+  const { value: count } = waiting;
+  useEffect(() => {
+    document.title = `${count > 0 ? `(${count}) ` : ''}${entry.title} · Sidekey`;
   });
   const groups = Object.entries(Object.groupBy(allowed, ({ group = '' }) => group)).filter(
     ([name]) => name !== '',
   );
   return (
     <>
-      <header class={isOpen.value ? 'open' : ''}>
+      <header class={isOpen ? 'open' : ''}>
         <strong>Sidekey</strong>
         <button
           type="button"
           class="quiet menu"
-          aria-expanded={isOpen.value}
+          aria-expanded={isOpen}
           aria-controls="pages"
-          onClick={() => (isOpen.value = !isOpen.value)}
+          onClick={() => setOpen(!isOpen)}
         >
           Menu
         </button>
@@ -131,13 +129,9 @@ function Dashboard({ me }: { readonly me: Me }): JSX.Element {
             <div key={group} role="group" aria-label={group}>
               <span aria-hidden="true">{group}</span>
               {members.map(({ name, title }) => (
-                <a
-                  key={name}
-                  href={`#${name}`}
-                  aria-current={name === entry.name ? 'page' : undefined}
-                  data-count={name === 'approvals' && waiting.value > 0 ? waiting.value : undefined}
-                >
+                <a key={name} href={`#${name}`} aria-current={name === entry.name ? 'page' : undefined}>
                   {title}
+                  {name === 'approvals' && count > 0 && <span class="badge">{count}</span>}
                 </a>
               ))}
             </div>
@@ -149,9 +143,9 @@ function Dashboard({ me }: { readonly me: Me }): JSX.Element {
         </div>
       </header>
       <main ref={main} tabIndex={-1}>
-        <div role="status">
+        <div role="status" class="sticky">
           {consentWindow.value !== null && (
-            <div class="banner sticky">
+            <div class="banner">
               <strong>Finish in the other window.</strong>
               <span>If you see none, allow popups for this page, and try again.</span>
               <Action label="Cancel" kind="quiet" run={() => consentWindow.value?.close()} />

@@ -75,7 +75,7 @@ interface WayOutProps {
   readonly done?: () => unknown;
 }
 
-/** The ways out of a problem. Commands are only for operators, below the buttons. */
+/** The ways out of a problem. Commands are only for operators, and before the sign-in. */
 export function WayOut({ hint, remedies, done = () => location.reload() }: WayOutProps): JSX.Element {
   const refreshes = remedies.filter(({ operation }) => operation === 'grant.refresh');
   const others = remedies.filter((remedy) => !refreshes.includes(remedy));
@@ -88,6 +88,7 @@ export function WayOut({ hint, remedies, done = () => location.reload() }: WayOu
     };
   const links = new Set(others.flatMap(({ operation }) => pages[operation.split('.', 1)[0] ?? ''] ?? []));
   const isCommand = hint !== null && /\bsidekey(?:\.js)? /.test(hint);
+  const isOperator = (person.value?.role ?? 'operator') === 'operator';
   return (
     <>
       <div class="buttons">
@@ -101,7 +102,7 @@ export function WayOut({ hint, remedies, done = () => location.reload() }: WayOu
           <a key={name} href={`#${name}`}>{`Open ${name}`}</a>
         ))}
       </div>
-      {hint !== null && (!isCommand || person.value?.role === 'operator') && <code>{asTyped(hint)}</code>}
+      {hint !== null && (!isCommand || isOperator) && <code>{asTyped(hint)}</code>}
     </>
   );
 }

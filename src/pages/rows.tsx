@@ -1,6 +1,7 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { type Listing, more } from './api.ts';
+import { Loaded, Table, type TableProps } from './parts.tsx';
 import { Action, Failure } from './remedy.tsx';
 import { type Resource, useResource } from './resource.ts';
 
@@ -46,10 +47,23 @@ export function usePages<T>(path: string): Pages<T> {
   };
 }
 
-/** A button that shows the next page of a list without a scroll bar of its own. */
-export function More({ of }: { readonly of: Pages<unknown> }): JSX.Element | false {
-  const hasMore = of.data !== undefined && !of.isComplete;
-  return hasMore && <Action label="Show more" kind="quiet" run={() => of.more()} />;
+interface ListedProps<T> extends Omit<TableProps, 'rows'> {
+  readonly of: Pages<T>;
+  readonly row: (entry: T) => readonly ComponentChildren[];
+}
+
+/** A list of the API as a table, with a button that shows its next page. */
+export function Listed<T>({ of, row, ...table }: ListedProps<T>): JSX.Element {
+  return (
+    <Loaded of={of} skeleton={3}>
+      {(entries) => (
+        <>
+          <Table {...table} rows={entries.map(row)} />
+          {!of.isComplete && <Action label="Show more" kind="quiet" run={() => of.more()} />}
+        </>
+      )}
+    </Loaded>
+  );
 }
 
 interface RowsProps<T> {
