@@ -11,18 +11,14 @@ import { Uses } from './uses.tsx';
 import type { Service } from './ways.tsx';
 import type { Grant } from '../sdk/client/operations.ts';
 
-/** Returns the provider of an account; null: the config no longer has it. */
-export async function providerOf(name: string, signal: AbortSignal): Promise<Service | null> {
-  return call<Service>(path`GET /v2/providers/${name}`, undefined, signal).catch(() => null);
-}
-
 /** The page of one connected account, for operators and for its own person. */
 export function AccountPage({ id }: { readonly id: string }): JSX.Element {
   const isPersonal = person.value?.role === 'user';
-  const { reload, change, ...read } = useResource(
+  const read = useResource(
     async (signal) => {
       const grant = await call<Grant>(path`GET /v2/grants/${id}`, undefined, signal);
-      const provider = await providerOf(grant.provider, signal);
+      const service = path`GET /v2/providers/${grant.provider}`;
+      const provider = await call<Service>(service, undefined, signal).catch(() => null);
       return { grant, provider, title: provider?.title ?? grant.provider };
     },
     [id],
@@ -38,9 +34,10 @@ export function AccountPage({ id }: { readonly id: string }): JSX.Element {
           {note}
         </p>
       )}
-      <Loaded of={{ ...read, reload, change }} skeleton={10}>
-        {({ grant, provider, title }) => {
-          const account: Account = { grant, provider, title, reload, change };
+      <Loaded of={read} skeleton={10}>
+        {(found) => {
+          const account: Account = { ...found, ...read };
+          const { grant, provider, title } = found;
           return (
             <>
               <h2>
@@ -122,6 +119,8 @@ function Problem(account: Account): JSX.Element | null {
   const reason = state_reason ?? failure;
   const isActive = state === 'active';
   if (reason === null && isActive) return null;
+  const mayChange = may('grants:write');
+  const isConsented = type === 'oauth2';
   return (
     <div class="banner">
       <span>
@@ -133,13 +132,11 @@ function Problem(account: Account): JSX.Element | null {
           </small>
         )}
       </span>
-      {may('grants:write') && isActive && refreshable && (
+      {mayChange && isActive && refreshable && (
         <Action label="Try the renewal again" run={() => renew(account)} />
       )}
-      {may('grants:write') && !isActive && type === 'oauth2' && (
-        <Action label="Reconnect" run={() => consent(account)} />
-      )}
-      {may('grants:write') && !isActive && type !== 'oauth2' && (
+      {mayChange && !isActive && isConsented && <Action label="Reconnect" run={() => consent(account)} />}
+      {mayChange && !isActive && !isConsented && (
         <a class="button" href={path`#connect/${provider}`}>
           Replace the key
         </a>

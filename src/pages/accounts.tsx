@@ -61,14 +61,7 @@ function List(): JSX.Element {
         ]}
         none={
           from === '' ? (
-            <Empty
-              title="No account is connected yet."
-              action={
-                <a class="button" href="#connect">
-                  Connect an account
-                </a>
-              }
-            />
+            <Empty title="No account is connected yet.">Agents use an account, and never see its key.</Empty>
           ) : (
             <Empty title="No name begins here or later." />
           )

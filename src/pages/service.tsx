@@ -51,12 +51,12 @@ export function Ways({ name, account }: WaysProps): JSX.Element {
     await show(service, { ...added, warnings: [...added.warnings, ...rest] });
   };
   const set = (settings: Values) => read.change(path`PATCH /v2/providers/${name}`, { settings });
-  const ways = (service: Service, keys: readonly FoundLogin[]) => {
+  const ways = (given: WayProps, keys: readonly FoundLogin[]) => {
+    const { service } = given;
     const login = keys.find(({ provider }) => provider === name);
     const { token, flows, notes, open_settings: open } = service;
     const isPasted = token !== null || flows.length === 0;
     const isConsented = flows.includes('authorization_code') || flows[0] === 'id_jag';
-    const given = { account, service, show: (added: Added) => show(service, added) };
     return (
       <>
         {login !== undefined && (
@@ -95,16 +95,17 @@ export function Ways({ name, account }: WaysProps): JSX.Element {
     <>
       <a href="#connect">All services</a>
       <Loaded of={read} skeleton={5}>
-        {([service, keys]) => (
-          <>
-            <h2>
-              <Icon provider={name} />
-              {` ${service.title}`}
-            </h2>
-            {grant === undefined && ways(service, keys)}
-            {grant !== undefined && <Result service={service} show={show} grant={grant} />}
-          </>
-        )}
+        {([service, keys]) => {
+          const given = { account, service, show: (added: Added) => show(service, added) };
+          return (
+            <>
+              <h2>
+                <Icon provider={name} /> {service.title}
+              </h2>
+              {grant === undefined ? ways(given, keys) : <Result {...given} grant={grant} />}
+            </>
+          );
+        }}
       </Loaded>
     </>
   );
@@ -130,18 +131,13 @@ async function allow(host: string, { name }: Grant): Promise<void> {
   await call(path`PUT /v2/domains/${host}`, { action: 'grant', grant: name });
 }
 
-interface ResultProps extends Pick<WayProps, 'service'> {
-  readonly grant: Connected;
-  readonly show: (service: Service, added: Added) => Promise<void>;
-}
-
 /** The facts of a new grant, and the next steps. */
-function Result({ service, show, grant }: ResultProps): JSX.Element {
+function Result({ service, show, grant }: WayProps & { readonly grant: Connected }): JSX.Element {
   const { name, account, scopes, audience, domains, verified, warnings = [] } = grant;
   const missing = missingOf(service, grant);
   const allowAll = async () => {
     for (const host of missing) await allow(host, grant);
-    await show(service, grant);
+    await show(grant);
   };
   const isUser = person.value?.role === 'user';
   const isLeft = missing.length > 0 && may('config:write');

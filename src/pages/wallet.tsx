@@ -1,6 +1,6 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { AccountPage, providerOf } from './account.tsx';
+import { AccountPage } from './account.tsx';
 import { all, more, type PageProps, path, person } from './api.ts';
 import { Icon } from './icon.tsx';
 import { Badge, Empty, Loaded, Time } from './parts.tsx';
@@ -34,16 +34,14 @@ function usageOf({ used_at: last }: GrantInList, uses: readonly Use[], isWhole: 
 function Cards(): JSX.Element {
   const wallet = useResource(async (signal) => {
     const since = new Date(Date.now() - weekMs).toISOString();
-    const [grants, uses] = await Promise.all([
+    const [grants, uses, providers] = await Promise.all([
       all<GrantInList>('/v2/grants', signal),
       more<Use>(`/v2/audit/events?event=outcome&since=${since}`, undefined, signal),
+      all<Provider>('/v2/providers', signal),
     ]);
-    const names = [...new Set(grants.map(({ provider }) => provider))];
-    const providers = await Promise.all(names.map((name) => providerOf(name, signal)));
-    const titles = new Map(names.map((name, index) => [name, providers[index]?.title ?? name]));
     return {
       grants,
-      titles,
+      titles: new Map(providers.map(({ name, title }) => [name, title])),
       uses: Map.groupBy(uses.entries, ({ grant = '' }) => grant),
       isWhole: uses.next === null,
     };

@@ -1,4 +1,4 @@
-import type { ComponentChildren, JSX } from 'preact';
+import type { JSX } from 'preact';
 import { call, may, person } from './api.ts';
 import { Check, Field, Form } from './parts.tsx';
 import { connectInPopup } from './popup.ts';
@@ -69,20 +69,18 @@ export function Consent({ account, service, show }: WayProps): JSX.Element {
       id: await connectInPopup({ provider, user: person.value?.user ?? 'default', name, scopes }),
     });
   };
-  const { callback_uri: uri } = service;
-  const { steps } = at ?? { steps: ['Add a client (an “app”) with the redirect URI {redirect_uri}.'] };
   if (service.client_id === null && service.flows[0] !== 'id_jag')
     return (
       <section>
         <h3>Consent in the browser</h3>
         <p>{`This way needs an OAuth client of your own at ${title}. Register it once:`}</p>
         <StepList
-          of={{ url: at?.url ?? null, steps: steps.map((step) => step.replaceAll('{redirect_uri}', uri)) }}
-        >
-          <li>
-            {`In the config file, set client_id and client_secret (env:NAME or file:PATH) of providers.${provider}.`}
-          </li>
-        </StepList>
+          url={at?.url ?? null}
+          steps={[
+            ...(at?.steps ?? ['Add a client (an “app”) with the redirect URI {redirect_uri}.']),
+            `In the config file, set client_id and client_secret (env:NAME or file:PATH) of providers.${provider}.`,
+          ].map((step) => step.replaceAll('{redirect_uri}', service.callback_uri))}
+        />
       </section>
     );
   const login = URL.parse(service.authorization_endpoint ?? '')?.host ?? title;
@@ -131,7 +129,7 @@ export function Paste({ account, service, show }: WayProps): JSX.Element {
   return (
     <section>
       <h3>{capital(what)}</h3>
-      {token !== null && <StepList of={token} />}
+      {token !== null && <StepList {...token} />}
       <Form label="Verify and store" submit={paste}>
         {provider === generic && (
           <Field label="Host of the API" name="api_host" placeholder="api.example.com" required />
@@ -153,13 +151,7 @@ export function Paste({ account, service, show }: WayProps): JSX.Element {
 }
 
 /** Steps at a page of the service. Only an https address is a link: the config file may hold any text. */
-function StepList({
-  of: { url, steps },
-  children,
-}: {
-  of: Steps;
-  children?: ComponentChildren;
-}): JSX.Element {
+function StepList({ url, steps }: Steps): JSX.Element {
   return (
     <ol style={{ overflowWrap: 'anywhere' }}>
       {url?.startsWith('https://') === true && (
@@ -173,7 +165,6 @@ function StepList({
       {steps.map((step) => (
         <li key={step}>{step}</li>
       ))}
-      {children}
     </ol>
   );
 }
