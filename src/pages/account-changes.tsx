@@ -26,12 +26,20 @@ export async function consent(
   scopes?: readonly string[],
   before?: () => Promise<unknown>,
 ): Promise<void> {
-  await connectInPopup({ name, user, provider, scopes }, before).finally(reload);
+  try {
+    await connectInPopup({ name, user, provider, scopes }, before);
+  } finally {
+    await reload();
+  }
 }
 
 /** Renews the token, and reads the account again. @throws ApiError */
 export async function renew({ grant: { id }, reload }: Account): Promise<void> {
-  await call(path`POST /v2/grants/${id}/refresh`, { force: true }).finally(reload);
+  try {
+    await call(path`POST /v2/grants/${id}/refresh`, { force: true });
+  } finally {
+    await reload();
+  }
 }
 
 interface ChangesProps {

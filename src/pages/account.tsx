@@ -95,10 +95,11 @@ function otherNames({ account, account_details: details }: Grant): string {
     .join(', ');
 }
 
+const linked = (agents: readonly string[]) =>
+  [...new Set(agents)].map((name) => [<a href={path`#agents/${name}`}>{name}</a>, ' ']);
+
 /** The callers and hosts of an account. */
 function Reached({ reached_by: { agents, active_leases: leases }, domains }: Grant): JSX.Element {
-  const linked = (names: readonly string[]) =>
-    [...new Set(names)].map((name) => [<a href={path`#agents/${name}`}>{name}</a>, ' ']);
   return (
     <section class="card">
       <h3>Who reaches it</h3>

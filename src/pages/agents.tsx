@@ -36,7 +36,7 @@ function Everyone({ account }: { readonly account: string | undefined }): JSX.El
           key={`${isEmpty} ${made === null}`}
           open={(isEmpty || account !== undefined) && made === null}
         >
-          <summary class="button">Create an agent</summary>
+          <summary class={made === null ? 'button' : 'button quiet'}>Create an agent</summary>
           <Form label="Create the agent" submit={create}>
             <Field label="Name" name="name" required placeholder="ci" />
             <Grants label="Which (optional)" account={account} />
