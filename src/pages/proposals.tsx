@@ -1,5 +1,5 @@
 import type { JSX } from 'preact';
-import { call, path } from './api.ts';
+import { asTyped, call, path } from './api.ts';
 import { Diff, Facts, Loaded, Time } from './parts.tsx';
 import { assertSettled, look } from './pending.ts';
 import { Action } from './remedy.tsx';
@@ -60,7 +60,7 @@ export function Proposed({ id, outcome, scopes }: ProposedProps): JSX.Element {
                       ? 'After a yes, connect it with:'
                       : 'Somebody said yes. Connect it with:'}
                   </p>
-                  <pre tabIndex={0}>{commands.join('\n')}</pre>
+                  <pre tabIndex={0}>{asTyped(commands.join('\n'))}</pre>
                 </>
               )}
               {mayAnswer && (

@@ -1,12 +1,9 @@
-import { type ComponentChildren, createContext, type JSX } from 'preact';
-import { useContext, useState } from 'preact/hooks';
-import { call, path } from './api.ts';
-import type { Me, Remedy } from '../sdk/client/operations.ts';
+import type { ComponentChildren, JSX } from 'preact';
+import { useState } from 'preact/hooks';
+import { asTyped, call, may, path, person } from './api.ts';
+import type { Remedy } from '../sdk/client/operations.ts';
 
 /** Actions, their failures, and the ways out of a failure: buttons, links, and the hint. */
-
-/** The signed-in person. */
-export const Person = createContext<Me | null>(null);
 
 interface ActionProps {
   /** Whole text of the button. */
@@ -78,9 +75,8 @@ interface WayOutProps {
   readonly done?: () => unknown;
 }
 
-/** The ways out of a problem. Commands are only for operators, below the buttons. */
+/** The ways out of a problem. Commands are only for operators, and before the sign-in. */
 export function WayOut({ hint, remedies, done = () => location.reload() }: WayOutProps): JSX.Element {
-  const me = useContext(Person);
   const refreshes = remedies.filter(({ operation }) => operation === 'grant.refresh');
   const others = remedies.filter((remedy) => !refreshes.includes(remedy));
   const refresh =
@@ -92,10 +88,11 @@ export function WayOut({ hint, remedies, done = () => location.reload() }: WayOu
     };
   const links = new Set(others.flatMap(({ operation }) => pages[operation.split('.', 1)[0] ?? ''] ?? []));
   const isCommand = hint !== null && /\bsidekey(?:\.js)? /.test(hint);
+  const isOperator = (person.value?.role ?? 'operator') === 'operator';
   return (
     <>
       <div class="buttons">
-        {me?.scopes.includes('grants:write') === true &&
+        {may('grants:write') &&
           refreshes
             .filter(({ input }) => !Object.values(input).includes(null))
             .map(({ input }, index) => (
@@ -105,7 +102,7 @@ export function WayOut({ hint, remedies, done = () => location.reload() }: WayOu
           <a key={name} href={`#${name}`}>{`Open ${name}`}</a>
         ))}
       </div>
-      {hint !== null && (!isCommand || me?.role === 'operator') && <code>{hint}</code>}
+      {hint !== null && (!isCommand || isOperator) && <code>{asTyped(hint)}</code>}
     </>
   );
 }
