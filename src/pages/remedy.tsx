@@ -8,6 +8,11 @@ import type { Me, Remedy } from '../sdk/client/operations.ts';
 /** The signed-in person. */
 export const Person = createContext<Me | null>(null);
 
+/** Reports whether the person has a scope. */
+export function useMay(scope: Me['scopes'][number]): boolean {
+  return useContext(Person)?.scopes.includes(scope) === true;
+}
+
 interface ActionProps {
   /** Whole text of the button. */
   readonly label: string;
@@ -80,32 +85,36 @@ interface WayOutProps {
 
 /** The ways out of a problem. Commands are only for operators, below the buttons. */
 export function WayOut({ hint, remedies, done = () => location.reload() }: WayOutProps): JSX.Element {
-  const me = useContext(Person);
-  const refreshes = remedies.filter(({ operation }) => operation === 'grant.refresh');
-  const others = remedies.filter((remedy) => !refreshes.includes(remedy));
-  const refresh =
-    ({ grant, user, force }: Readonly<Record<string, string>>) =>
-    async () => {
-      const query = user === undefined ? '' : path`?user=${user}`;
-      await call(`POST ${path`/v2/grants/${grant ?? ''}/refresh`}${query}`, { force });
-      await done();
-    };
-  const links = new Set(others.flatMap(({ operation }) => pages[operation.split('.', 1)[0] ?? ''] ?? []));
+  const mayRefresh = useMay('grants:write');
+  const isOperator = useContext(Person)?.role === 'operator';
+  const isRefresh = ({ operation }: Remedy) => operation === 'grant.refresh';
+  const refresh = async ({ grant, user, force }: Readonly<Record<string, string>>) => {
+    const query = user === undefined ? '' : path`?user=${user}`;
+    await call(`POST ${path`/v2/grants/${grant ?? ''}/refresh`}${query}`, { force });
+    await done();
+  };
+  const links = remedies.flatMap((remedy) =>
+    isRefresh(remedy) ? [] : (pages[remedy.operation.split('.', 1)[0] ?? ''] ?? []),
+  );
   const isCommand = hint !== null && /\bsidekey(?:\.js)? /.test(hint);
   return (
     <>
       <div class="buttons">
-        {me?.scopes.includes('grants:write') === true &&
-          refreshes
-            .filter(({ input }) => !Object.values(input).includes(null))
+        {mayRefresh &&
+          remedies
+            .filter((remedy) => isRefresh(remedy) && !Object.values(remedy.input).includes(null))
             .map(({ input }, index) => (
-              <Action key={index} label="Refresh it now" run={refresh(input as Record<string, string>)} />
+              <Action
+                key={index}
+                label="Refresh it now"
+                run={() => refresh(input as Record<string, string>)}
+              />
             ))}
-        {[...links].map((name) => (
+        {[...new Set(links)].map((name) => (
           <a key={name} href={`#${name}`}>{`Open ${name}`}</a>
         ))}
       </div>
-      {hint !== null && (!isCommand || me?.role === 'operator') && <code>{hint}</code>}
+      {hint !== null && (!isCommand || isOperator) && <code>{hint}</code>}
     </>
   );
 }

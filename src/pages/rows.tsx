@@ -87,7 +87,7 @@ export function Rows<T>({
     const first = element.querySelector<HTMLElement>('.row:not(.head)');
     setPlace({ top: element.scrollTop, view: element.clientHeight, each: first?.offsetHeight || 40 });
   };
-  useLayoutEffect(measure, [entries.length > 0]);
+  useLayoutEffect(measure, [entries.length > 0, height]);
   useEffect(() => {
     addEventListener('resize', measure);
     return () => removeEventListener('resize', measure);

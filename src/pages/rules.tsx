@@ -3,12 +3,12 @@ import type { JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { call, type PageProps, path, send } from './api.ts';
 import { Diff, Field, Form, Loaded, Table } from './parts.tsx';
-import { Action, Failure } from './remedy.tsx';
+import { Action, Failure, useMay } from './remedy.tsx';
 import { useAll, useResource, useSettled } from './resource.ts';
 import { actions, effectOf, EntryForm, type Entry, outcomes } from './rule-form.tsx';
 import { type Rule, same } from './rule-fields.ts';
 import { Explain, Replay, Tests } from './rule-trial.tsx';
-import type { Domain, Me } from '../sdk/client/operations.ts';
+import type { Domain } from '../sdk/client/operations.ts';
 
 /** The allowed-domains map and its rules: a form and the text of the config file, which edit one draft. */
 
@@ -34,46 +34,42 @@ function edit(text: string): void {
   draft.value = { ...draft.value!, text };
 }
 
-export function Rules({ me, args: [host] }: PageProps): JSX.Element {
+export function Rules({ args: [host] }: PageProps): JSX.Element {
   const file = useResource(async () => {
     if (draft.value === null || draft.value.text === draft.value.file) await readFile();
     return true;
   });
-  return <Loaded of={file}>{() => <Content me={me} host={host} />}</Loaded>;
+  return <Loaded of={file}>{() => <Content host={host} />}</Loaded>;
 }
 
-function Content({ me, host }: { readonly me: Me; readonly host: string | undefined }): JSX.Element {
+function Content({ host }: { readonly host: string | undefined }): JSX.Element {
   const { file, text: typed } = draft.value!;
   const text = useSettled(typed, pauseMs);
   // The service decides by the file itself if nothing was edited.
   const given = text === file ? {} : { text };
-  const mayWrite = me.scopes.includes('config:write');
+  const mayWrite = useMay('config:write');
+  const mayReadLog = useMay('audit:read');
   return (
     <>
-      {host === undefined ? (
-        <Domains mayWrite={mayWrite} text={text} />
-      ) : (
-        <Editor mayWrite={mayWrite} text={text} host={host} />
-      )}
+      {host === undefined ? <Domains text={text} /> : <Editor text={text} host={host} />}
       <Explain host={host} given={given} />
       <Tests given={given} />
-      {mayWrite && me.scopes.includes('audit:read') && <Replay key={text} given={{ text }} />}
+      {mayWrite && mayReadLog && <Replay key={text} given={{ text }} />}
     </>
   );
 }
 
 interface DraftProps {
-  readonly mayWrite: boolean;
   /** Text of the draft, after a pause. */
   readonly text: string;
 }
 
-function Domains(props: DraftProps): JSX.Element {
-  const { file, text, etag } = draft.value!;
+function Domains({ text }: DraftProps): JSX.Element {
+  const { file, etag } = draft.value!;
   const domains = useAll<Domain>('/v2/domains', etag);
   return (
     <>
-      {text !== file && <Changes {...props} effect="New requests follow the changed file." />}
+      {text !== file && <Changes text={text} effect="New requests follow the changed file." />}
       <Loaded of={domains}>
         {(list) => (
           <Table
@@ -118,7 +114,7 @@ interface Change {
 }
 
 /** The form of an entry beside the text of the file. The last edit of both counts. */
-function Editor({ host, ...props }: DraftProps & { readonly host: string }): JSX.Element {
+function Editor({ host, text: checked }: DraftProps & { readonly host: string }): JSX.Element {
   const [change, setChange] = useState<Change>({ action: 'read' });
   const area = useRef<HTMLTextAreaElement>(null);
   const settled = useSettled(change, pauseMs);
@@ -185,7 +181,7 @@ function Editor({ host, ...props }: DraftProps & { readonly host: string }): JSX
             />
           </label>
           <Changes
-            {...props}
+            text={checked}
             effect={effectOf(host, entry)}
             discarded={() => setChange({ action: 'read' })}
           />
@@ -202,7 +198,8 @@ interface ChangesProps extends DraftProps {
 }
 
 /** The difference of the draft from the file, and the button that saves it. */
-function Changes({ mayWrite, text, effect, discarded }: ChangesProps): JSX.Element {
+function Changes({ text, effect, discarded }: ChangesProps): JSX.Element {
+  const mayWrite = useMay('config:write');
   const { file, etag } = draft.value!;
   const [saved, setSaved] = useState('No change to save.');
   const { error, data = '' } = useResource(
