@@ -83,11 +83,12 @@ interface WayOutProps {
   readonly done?: () => unknown;
 }
 
+const isRefresh = ({ operation }: Remedy) => operation === 'grant.refresh';
+
 /** The ways out of a problem. Commands are only for operators, below the buttons. */
 export function WayOut({ hint, remedies, done = () => location.reload() }: WayOutProps): JSX.Element {
   const mayRefresh = useMay('grants:write');
   const isOperator = useContext(Person)?.role === 'operator';
-  const isRefresh = ({ operation }: Remedy) => operation === 'grant.refresh';
   const refresh = async ({ grant, user, force }: Readonly<Record<string, string>>) => {
     const query = user === undefined ? '' : path`?user=${user}`;
     await call(`POST ${path`/v2/grants/${grant ?? ''}/refresh`}${query}`, { force });
