@@ -1,6 +1,8 @@
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Hono } from 'hono';
+import { commandName } from '../lib/command-name.ts';
+import { markup } from '../lib/html.ts';
 import { isExecutable, packageRoot, packageText } from '../lib/package-files.ts';
 
 /**
@@ -48,8 +50,10 @@ async function load(): Promise<ReadonlyMap<string, string>> {
 }
 
 async function fileOf(name: string): Promise<Response | null> {
-  const text = (await (files ??= load())).get(name);
-  if (text === undefined) return null;
+  const file = (await (files ??= load())).get(name);
+  if (file === undefined) return null;
+  // The document names the command that runs this program. The script reads it there.
+  const text = name === 'index.html' ? file.replaceAll('sidekey', () => markup`${commandName()}`.html) : file;
   const type = types[name.replace(/^.*\./, '')] ?? '';
   return new Response(text, { headers: { 'content-type': type, 'content-security-policy': policy } });
 }

@@ -13,15 +13,9 @@ import { displayName } from '../config/problem.ts';
 import type { EntryMap } from '../config/yaml-splice.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { remedy } from '../lib/hint.ts';
-import { parseAuthority } from '../proxy/policy/authority.ts';
-import {
-  createDomainMap,
-  type Domain,
-  type DomainPattern,
-  isPattern,
-  parsePattern,
-} from '../proxy/policy/domain-map.ts';
+import { type Domain, type DomainPattern, isPattern, parsePattern } from '../proxy/policy/domain-map.ts';
 import { domainAnswer, domainShape } from './domain-answer.ts';
+import { decidedBy } from './connect/domains.ts';
 import { writeEntries } from './domain-entries.ts';
 import { content } from './config.ts';
 import { type AudienceWarning, audienceWarnings } from './audience-warnings.ts';
@@ -63,12 +57,10 @@ function patternOf(host: string): DomainPattern {
 }
 
 /** Returns the entry itself, or the one that covers a host. @throws SidekeyError `not_found` */
-function domainOf({ text: pattern }: DomainPattern, domains: readonly Domain[]): Domain {
-  const same = domains.find((domain) => domain.pattern.text === pattern);
-  const authority = parseAuthority(pattern, 'https');
-  const covering = same ?? (authority === null ? null : createDomainMap(domains).match(authority));
-  if (covering !== null) return covering;
-  throw new SidekeyError('not_found', `No entry of the map covers ${pattern}.`, {
+function domainOf(wanted: DomainPattern, domains: readonly Domain[]): Domain {
+  const covering = decidedBy(domains, wanted);
+  if (covering !== undefined) return covering;
+  throw new SidekeyError('not_found', `No entry of the map covers ${wanted.text}.`, {
     hint: remedy('domain.list'),
   });
 }

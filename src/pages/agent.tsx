@@ -1,6 +1,6 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { call, path } from './api.ts';
+import { call, may, path } from './api.ts';
 import { Leases } from './leases.tsx';
 import { namesIn, referenceOf } from './matrix.tsx';
 import { Badge, Choice, Confirm, Facts, Field, Form, Loaded, Table, Time } from './parts.tsx';
@@ -26,13 +26,25 @@ export function membersOf(kind: string, names: readonly string[]): object {
   return names.length === 0 ? {} : { [kind === 'egress' ? kind : `${kind}s`]: names };
 }
 
+interface GrantsProps {
+  readonly label: string;
+  /** The account that is filled in. */
+  readonly account?: string | undefined;
+}
+
 /** Fields of the accounts that an agent may use. */
-export function Grants(): JSX.Element {
+export function Grants({ label, account }: GrantsProps): JSX.Element {
   const grants = useAnswer<{ data: readonly GrantInList[] }>('GET /v2/grants?limit=100');
   return (
     <>
       <Choice label="May use" name="kind" options={Object.entries(kinds)} chosen="grant" />
-      <Field label="Which" name="which" list="known-grants" placeholder="desk, alice/work" />
+      <Field
+        label={label}
+        name="which"
+        list="known-grants"
+        placeholder="desk, alice/work"
+        defaultValue={account}
+      />
       <datalist id="known-grants">
         {grants.data?.data.map((grant) => (
           <option key={referenceOf(grant)} value={referenceOf(grant)} />
@@ -43,8 +55,9 @@ export function Grants(): JSX.Element {
 }
 
 /** One agent: what it may use, its tokens and leases, and what it did. */
-export function AgentPage({ name, mayChange }: { name: string; mayChange: boolean }): JSX.Element {
+export function AgentPage({ name }: { readonly name: string }): JSX.Element {
   const agent = useAnswer<Agent>(path`GET /v2/agents/${name}`);
+  const mayChange = may('access:write');
   const { change } = agent;
   const [made, setMade] = useState<Made | null>(null);
   const bind = (body: object) => change(path`POST /v2/agents/${name}/bind`, body);
@@ -113,7 +126,7 @@ export function AgentPage({ name, mayChange }: { name: string; mayChange: boolea
                 label="Bind"
                 submit={({ kind = '', which = '' }) => bind(membersOf(kind, namesIn(which)))}
               >
-                <Grants />
+                <Grants label="Which" />
               </Form>
             )}
             <h2>Tokens</h2>
@@ -130,12 +143,12 @@ export function AgentPage({ name, mayChange }: { name: string; mayChange: boolea
             />
             {mayChange && (
               <Form label="Replace the token" submit={replace}>
-                <Field label="New token ends" name="expires" placeholder="never, or 90d" />
-                <Field label="Earlier one stays for" name="overlap" placeholder="no time, or 1h" />
+                <Field label="New token ends (optional)" name="expires" placeholder="never, or 90d" />
+                <Field label="Earlier one stays for (optional)" name="overlap" placeholder="no time, or 1h" />
               </Form>
             )}
             <h2>Leases</h2>
-            <Leases agent={name} mayChange={mayChange} onMade={setMade} />
+            <Leases agent={name} onMade={setMade} />
             <Uses of={path`agent=${name}&event=outcome`} title="Last requests" />
           </>
         )}

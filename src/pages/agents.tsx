@@ -1,8 +1,8 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import { AgentPage, Grants, membersOf } from './agent.tsx';
-import { call, type PageProps, path } from './api.ts';
-import { heightOf, LeasePage, Leases } from './leases.tsx';
+import { call, may, type PageProps, path } from './api.ts';
+import { LeasePage, Leases } from './leases.tsx';
 import { Matrix, namesIn } from './matrix.tsx';
 import { Badge, Empty, Field, Form, Time } from './parts.tsx';
 import { type Made, Ready, type Secret } from './ready.tsx';
@@ -11,14 +11,15 @@ import type { AgentInList } from '../sdk/client/operations.ts';
 
 /** Page "Agents": agents, their leases, and the hosts that each may call. */
 
-export function Agents({ me, args: [name, lease] }: PageProps): JSX.Element {
-  const mayChange = me.scopes.includes('access:write');
-  if (lease !== undefined) return <LeasePage id={lease} mayChange={mayChange} />;
-  if (name !== undefined) return <AgentPage name={name} mayChange={mayChange} />;
-  return <Everyone mayChange={mayChange} />;
+export function Agents({ args: [name, lease] }: PageProps): JSX.Element {
+  // `#agents//ACCOUNT`: no agent has an empty name.
+  if (!name) return <Everyone account={lease} />;
+  if (lease !== undefined) return <LeasePage id={lease} />;
+  return <AgentPage name={name} />;
 }
 
-function Everyone({ mayChange }: { readonly mayChange: boolean }): JSX.Element {
+/** `account` is filled in as the one that a new agent may use. */
+function Everyone({ account }: { readonly account: string | undefined }): JSX.Element {
   const agents = usePages<AgentInList>('/v2/agents');
   const [made, setMade] = useState<Made | null>(null);
   const create = async ({ name = '', kind = '', which = '', ...rest }: Readonly<Record<string, string>>) => {
@@ -30,30 +31,33 @@ function Everyone({ mayChange }: { readonly mayChange: boolean }): JSX.Element {
   return (
     <>
       {made !== null && <Ready made={made} done={() => setMade(null)} />}
-      {mayChange && (
-        <details key={`${isEmpty} ${made === null}`} open={isEmpty && made === null}>
-          <summary class="button">Create an agent</summary>
+      {may('access:write') && (
+        <details
+          key={`${isEmpty} ${made === null}`}
+          open={(isEmpty || account !== undefined) && made === null}
+        >
+          <summary class={made === null ? 'button' : 'button quiet'}>Create an agent</summary>
           <Form label="Create the agent" submit={create}>
             <Field label="Name" name="name" required placeholder="ci" />
-            <Grants />
-            <Field label="Works for the user" name="acts_for" placeholder="nobody" />
-            <Field label="Token ends" name="expires" placeholder="never, or 90d" />
+            <Grants label="Which (optional)" account={account} />
+            <Field label="Works for the user (optional)" name="acts_for" placeholder="nobody" />
+            <Field label="Token ends (optional)" name="expires" placeholder="never, or 90d" />
           </Form>
         </details>
       )}
       <Rows
         caption="Agents"
-        headings={['Agent', 'State', 'Leases', 'Last use', 'Tokens', 'Works for']}
-        columns="2fr 1fr 5rem 1fr 5rem 1fr"
-        height={heightOf(agents.entries.length)}
+        headings={['Agent', 'State', 'Last use', 'Works for', 'Leases', 'Tokens']}
+        columns="2fr 1fr 1fr 1fr 5rem 5rem"
+        height="33rem"
         source={agents}
         row={(agent) => [
           <a href={path`#agents/${agent.name}`}>{agent.name}</a>,
           <Badge state={agent.state} />,
-          agent.active_leases,
           <Time at={agent.used_at} />,
+          agent.acts_for,
+          agent.active_leases,
           agent.live_tokens,
-          agent.acts_for ?? '–',
         ]}
         none={
           <Empty title="There are no agents yet.">
@@ -62,7 +66,7 @@ function Everyone({ mayChange }: { readonly mayChange: boolean }): JSX.Element {
         }
       />
       <h2>Leases</h2>
-      <Leases mayChange={mayChange} onMade={setMade} />
+      <Leases onMade={setMade} />
       <h2>Who may call what</h2>
       {(isEmpty || agents.entries.length > 0) && <Matrix agents={agents.entries.map(({ name }) => name)} />}
     </>

@@ -1,3 +1,4 @@
+import { signal } from '@preact/signals';
 import type { JSX } from 'preact';
 import type { Me, Problem, Remedy } from '../sdk/client/operations.ts';
 
@@ -21,6 +22,12 @@ export async function signOut(): Promise<void> {
   location.assign('/');
 }
 
+/** Replaces `sidekey` in commands with what runs it on its machine, which the service wrote into the document. */
+export function asTyped(text: string): string {
+  const { content } = document.querySelector<HTMLMetaElement>('meta[name=command]')!;
+  return text.replace(/(?<![\w./-]|npx )sidekey (?=[a-z-])/g, () => `${content} `);
+}
+
 /** Sends a request with the session. */
 function request(path: string, init: RequestInit): Promise<Response> {
   const headers = new Headers(init.headers);
@@ -28,6 +35,12 @@ function request(path: string, init: RequestInit): Promise<Response> {
   if (secret !== null) headers.set('authorization', `Bearer ${secret}`);
   return fetch(path, { ...init, headers });
 }
+
+/** The signed-in person; null: nobody. */
+export const person = signal<Me | null>(null);
+
+/** Reports whether the signed-in person has a scope. */
+export const may = (scope: Me['scopes'][number]) => person.value?.scopes.includes(scope) === true;
 
 /** A failure of the API. */
 export class ApiError extends Error {

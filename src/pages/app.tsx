@@ -1,9 +1,8 @@
-import { useSignal, useSignalEffect } from '@preact/signals';
 import { type JSX, render } from 'preact';
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { Accounts } from './accounts.tsx';
 import { Agents } from './agents.tsx';
-import { ApiError, call, type Page, signOut } from './api.ts';
+import { ApiError, call, may, type Page, person, signOut } from './api.ts';
 import { Approvals } from './approvals.tsx';
 import { Audit } from './audit.tsx';
 import { Connect } from './connect.tsx';
@@ -13,7 +12,8 @@ import { Now } from './now.tsx';
 import { Passkeys } from './passkeys.tsx';
 import { watchPending } from './pending.ts';
 import { People } from './people.tsx';
-import { Action, Failure, Person } from './remedy.tsx';
+import { consentWindow } from './popup.ts';
+import { Action, Failure } from './remedy.tsx';
 import { waiting } from './resource.ts';
 import { Rules } from './rules.tsx';
 import { SignIn } from './sign-in.tsx';
@@ -54,22 +54,8 @@ const personal: readonly Entry[] = [
   { name: 'login', title: 'Command line', scope: null, page: Login },
 ];
 
-/** Earlier names of pages. */
-const renamed: Readonly<Record<string, string>> = {
-  overview: 'now',
-  grants: 'accounts',
-  access: 'agents',
-  domains: 'rules',
-};
-
-/** Returns the parts of the address after `#`, with the name that the page has now. */
-function parts(isPersonal: boolean): readonly string[] {
-  const [wanted = '', ...args] = location.hash.slice(1).split('/');
-  const current = renamed[wanted] ?? wanted;
-  const name = isPersonal && current === 'accounts' ? 'wallet' : current;
-  if (name !== wanted) history.replaceState(null, '', `#${[name, ...args].join('/')}`);
-  return [name, ...args];
-}
+/** Returns the parts of the address after `#`. */
+const parts = () => location.hash.slice(1).split('/');
 
 function decoded(text: string): string {
   try {
@@ -100,44 +86,41 @@ function Shown({ entry: { title, page: Content }, me, args }: ShownProps): JSX.E
 function Dashboard({ me }: { readonly me: Me }): JSX.Element {
   const isPersonal = me.role === 'user';
   // Each visit shows the page anew, also at the same address.
-  const [{ visit, at }, setPlace] = useState(() => ({ visit: 0, at: parts(isPersonal) }));
+  const [{ visit, at }, setPlace] = useState(() => ({ visit: 0, at: parts() }));
   const [wanted, ...args] = at;
-  const isOpen = useSignal(false);
+  const [isOpen, setOpen] = useState(false);
   const main = useRef<HTMLElement>(null);
-  const allowed = (isPersonal ? personal : entries).filter(
-    ({ scope }) => scope === null || me.scopes.includes(scope),
-  );
+  const allowed = (isPersonal ? personal : entries).filter(({ scope }) => scope === null || may(scope));
   const entry = allowed.find(({ name }) => name === wanted) ?? allowed[0]!;
   // Before the first paint: a change of the address right after it is not missed.
   useLayoutEffect(() => {
     const changed = () => {
-      setPlace(({ visit }) => ({ visit: visit + 1, at: parts(isPersonal) }));
-      isOpen.value = false;
+      setPlace(({ visit }) => ({ visit: visit + 1, at: parts() }));
+      setOpen(false);
       scrollTo(0, 0);
       main.current?.focus();
     };
     addEventListener('hashchange', changed);
     return () => removeEventListener('hashchange', changed);
   }, []);
-  useEffect(() => (me.scopes.includes('approvals:read') ? watchPending() : undefined), []);
-  const title = useSignal(entry.title);
-  title.value = entry.title;
-  useSignalEffect(() => {
-    document.title = `${waiting.value > 0 ? `(${waiting.value}) ` : ''}${title.value} · Sidekey`;
+  useEffect(() => (may('approvals:read') ? watchPending() : undefined), []);
+  const { value: count } = waiting;
+  useEffect(() => {
+    document.title = `${count > 0 ? `(${count}) ` : ''}${entry.title} · Sidekey`;
   });
   const groups = Object.entries(Object.groupBy(allowed, ({ group = '' }) => group)).filter(
     ([name]) => name !== '',
   );
   return (
-    <Person.Provider value={me}>
-      <header class={isOpen.value ? 'open' : ''}>
+    <>
+      <header class={isOpen ? 'open' : ''}>
         <strong>Sidekey</strong>
         <button
           type="button"
           class="quiet menu"
-          aria-expanded={isOpen.value}
+          aria-expanded={isOpen}
           aria-controls="pages"
-          onClick={() => (isOpen.value = !isOpen.value)}
+          onClick={() => setOpen(!isOpen)}
         >
           Menu
         </button>
@@ -146,13 +129,9 @@ function Dashboard({ me }: { readonly me: Me }): JSX.Element {
             <div key={group} role="group" aria-label={group}>
               <span aria-hidden="true">{group}</span>
               {members.map(({ name, title }) => (
-                <a
-                  key={name}
-                  href={`#${name}`}
-                  aria-current={name === entry.name ? 'page' : undefined}
-                  data-count={name === 'approvals' && waiting.value > 0 ? waiting.value : undefined}
-                >
+                <a key={name} href={`#${name}`} aria-current={name === entry.name ? 'page' : undefined}>
                   {title}
+                  {name === 'approvals' && count > 0 && <span class="badge">{count}</span>}
                 </a>
               ))}
             </div>
@@ -164,16 +143,26 @@ function Dashboard({ me }: { readonly me: Me }): JSX.Element {
         </div>
       </header>
       <main ref={main} tabIndex={-1}>
+        <div role="status" class="sticky">
+          {consentWindow.value !== null && (
+            <div class="banner">
+              <strong>Finish in the other window.</strong>
+              <span>If you see none, allow popups for this page, and try again.</span>
+              <Action label="Cancel" kind="quiet" run={() => consentWindow.value?.close()} />
+            </div>
+          )}
+        </div>
         <Shown key={visit} entry={entry} me={me} args={args.map(decoded)} />
       </main>
-    </Person.Provider>
+    </>
   );
 }
 
 async function begin(): Promise<JSX.Element> {
   if (location.pathname.startsWith('/sign-in/')) return <SignIn />;
   try {
-    return <Dashboard me={await call<Me>('GET /v2/me')} />;
+    person.value = await call<Me>('GET /v2/me');
+    return <Dashboard me={person.value} />;
   } catch (error) {
     if (error instanceof ApiError && (error.status === 401 || error.status === 429)) return <SignIn />;
     return (

@@ -1,11 +1,11 @@
 import { Fragment, type JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { call, more, type PageProps, path } from './api.ts';
+import { call, may, more, type PageProps, path } from './api.ts';
 import type { Line } from './live.ts';
 import { Facts, Loaded, Skeleton, Table, Time } from './parts.tsx';
 import { askToNotify, failure, notifies, proposals, reply, requests } from './pending.ts';
 import { Proposed } from './proposals.tsx';
-import { Action, Failure, useMay } from './remedy.tsx';
+import { Action, Failure } from './remedy.tsx';
 import { useAll, useResource } from './resource.ts';
 import type { ShownApproval, StandingApproval } from '../sdk/client/operations.ts';
 
@@ -31,7 +31,7 @@ const kinds: Readonly<Record<string, string>> = { once: 'good', deny: 'danger' }
 
 /** The card of a request. Its texts are those of its link page. */
 function Request({ id }: { readonly id: string }): JSX.Element {
-  const mayAnswer = useMay('approvals:write');
+  const mayAnswer = may('approvals:write');
   const isWaiting = requests.entries.value?.some((each) => each.id === id);
   const shown = useResource(
     (signal) => call<ShownApproval>(path`GET /v2/approvals/${id}`, undefined, signal),
@@ -85,7 +85,7 @@ function Request({ id }: { readonly id: string }): JSX.Element {
 }
 
 function InForce(): JSX.Element {
-  const mayAnswer = useMay('approvals:write');
+  const mayAnswer = may('approvals:write');
   const standing = useAll<StandingApproval>('/v2/approvals/standing', requests.entries.value);
   const end = (id: string) => () => standing.change(path`DELETE /v2/approvals/${id}`);
   return (
@@ -159,8 +159,8 @@ export function Approvals({ args: [wanted] }: PageProps): JSX.Element {
     addEventListener('keydown', onKey);
     return () => removeEventListener('keydown', onKey);
   }, []);
-  const mayReadRules = useMay('config:read');
-  const mayReadLog = useMay('audit:read');
+  const mayReadRules = may('config:read');
+  const mayReadLog = may('audit:read');
   if (wanted !== undefined)
     return (
       <>

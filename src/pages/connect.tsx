@@ -1,22 +1,22 @@
 import type { JSX } from 'preact';
 import { useRef, useState } from 'preact/hooks';
-import { all, call, type PageProps, path } from './api.ts';
+import { all, call, may, type PageProps, path } from './api.ts';
 import { Icon } from './icon.tsx';
 import { Choice, Empty, Field, Form, Loaded } from './parts.tsx';
 import { useResource } from './resource.ts';
 import { keysOf, Ways } from './service.tsx';
-import { capital, mayConfigure, type Service } from './ways.tsx';
+import { capital, type Service } from './ways.tsx';
 
 /** Page "Connect": the keys of the machine, all services, and one service by its address. */
 
 /** `#connect`, `#connect/PROVIDER`, or `#connect/PROVIDER/NAME` to connect an account again. */
-export function Connect({ me, args: [name, account] }: PageProps): JSX.Element {
-  return name === undefined ? <Services me={me} /> : <Ways me={me} name={name} account={account} />;
+export function Connect({ args: [name, account] }: PageProps): JSX.Element {
+  return name === undefined ? <Services /> : <Ways name={name} account={account} />;
 }
 
-function Services({ me }: Pick<PageProps, 'me'>): JSX.Element {
+function Services(): JSX.Element {
   const services = useResource((signal) =>
-    Promise.all([all<Service>('/v2/providers', signal), keysOf(me, signal)]),
+    Promise.all([all<Service>('/v2/providers', signal), keysOf(signal)]),
   );
   return (
     <Loaded of={services} skeleton={12}>
@@ -34,7 +34,7 @@ function Services({ me }: Pick<PageProps, 'me'>): JSX.Element {
             </>
           )}
           <Gallery services={every} />
-          {mayConfigure(me) && (
+          {may('config:write') && (
             <>
               <h2>Another service</h2>
               <Form label="Find its sign-in" submit={define}>
@@ -73,7 +73,7 @@ interface TileProps {
 function Tile({ name, title, note, ...more }: TileProps): JSX.Element {
   return (
     <a {...more} href={path`#connect/${name}`}>
-      <Icon provider={name} title={title} />
+      <Icon provider={name} />
       <span>
         {title}
         <br />

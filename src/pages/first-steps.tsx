@@ -1,6 +1,7 @@
 import type { ReadonlySignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect } from 'preact/hooks';
+import { asTyped } from './api.ts';
 import { Loaded } from './parts.tsx';
 import { Action } from './remedy.tsx';
 import { useAnswer } from './resource.ts';
@@ -10,12 +11,12 @@ export function FirstSteps({ changes }: { readonly changes: ReadonlySignal<numbe
   const status = useAnswer<{ store: { grants: number } }>('GET /v2/status');
   // A grant may be added elsewhere, which is an event.
   useEffect(() => changes.subscribe(() => void status.reload()), []);
-  const command = 'sidekey run -- claude';
+  const command = asTyped('sidekey run -- claude');
   return (
     <Loaded of={status} skeleton={9}>
       {({ store: { grants } }) => (
         <ol class="steps">
-          <li class={grants > 0 ? 'done' : ''}>
+          <li class={grants > 0 ? 'card done' : 'card'}>
             <h2>Connect an account</h2>
             <p>
               {grants > 0
@@ -26,7 +27,7 @@ export function FirstSteps({ changes }: { readonly changes: ReadonlySignal<numbe
               {grants > 0 ? 'Connect another' : 'Connect'}
             </a>
           </li>
-          <li>
+          <li class="card">
             <h2>Run an agent</h2>
             <p>Start it in a terminal, with the command that you use otherwise:</p>
             <pre>{command}</pre>
@@ -35,7 +36,7 @@ export function FirstSteps({ changes }: { readonly changes: ReadonlySignal<numbe
               <a href="#agents">Set up an agent elsewhere, such as in a container</a>
             </div>
           </li>
-          <li>
+          <li class="card">
             <h2>Watch its requests</h2>
             <p role="status">Waiting for the first request. This page shows it when it comes.</p>
           </li>

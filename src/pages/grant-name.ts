@@ -1,5 +1,7 @@
 import { signal } from '@preact/signals';
 import { call, path } from './api.ts';
+import { referenceOf } from './matrix.tsx';
+import type { Grant } from '../sdk/client/operations.ts';
 
 /** Names of grants by their ID. */
 const names = signal<Readonly<Record<string, string>>>({});
@@ -13,10 +15,8 @@ export function grantName(id: string): string {
   if (!requested.has(id) && running < maxRunning) {
     requested.add(id);
     running += 1;
-    void call<{ name: string; user: string }>(path`GET /v2/grants/${id}`)
-      .then(({ name, user }) => {
-        names.value = { ...names.value, [id]: user === 'default' ? name : `${user}/${name}` };
-      })
+    void call<Grant>(path`GET /v2/grants/${id}`)
+      .then((grant) => (names.value = { ...names.value, [id]: referenceOf(grant) }))
       // A removed grant has no name.
       .catch(() => {})
       .finally(() => (running -= 1));

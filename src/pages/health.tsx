@@ -1,8 +1,8 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { call } from './api.ts';
+import { call, may } from './api.ts';
 import { Badge, Loaded, Table, Time } from './parts.tsx';
-import { Action, useMay, WayOut } from './remedy.tsx';
+import { Action, WayOut } from './remedy.tsx';
 import { useAll, useAnswer } from './resource.ts';
 import type { Node, Status } from '../sdk/client/operations.ts';
 
@@ -52,7 +52,7 @@ export function Health(): JSX.Element {
           />
         </>
       )}
-      {useMay('config:write') && <Examination />}
+      {may('config:write') && <Examination />}
     </>
   );
 }

@@ -16,7 +16,7 @@ async function load(): Promise<void> {
 }
 
 /** The icon of a provider. It says nothing to screen readers: the name is beside it. */
-export function Icon({ provider, title }: Readonly<Record<'provider' | 'title', string>>): JSX.Element {
+export function Icon({ provider }: { readonly provider: string }): JSX.Element {
   if (icons.peek() === undefined) void load();
   const paths = icons.value ?? {};
   const path = Object.hasOwn(paths, provider) ? paths[provider] : undefined;
@@ -26,13 +26,12 @@ export function Icon({ provider, title }: Readonly<Record<'provider' | 'title', 
         <path d={path} />
       </svg>
     );
-  const words = title.match(/[\p{L}\p{N}]+/gu) ?? ['?'];
-  const letters =
-    words.length > 1 ? words.slice(0, 2).map((word) => word.slice(0, 1)) : [words[0]?.slice(0, 2)];
+  const words = provider.split('-');
+  const letters = words.length > 1 ? words.map((word) => word.slice(0, 1)).join('') : provider;
   const sum = Array.from(provider).reduce((total, letter) => (total * 31 + letter.charCodeAt(0)) % 9_973, 7);
   return (
     <span class="icon letters" style={{ '--hue': (sum % 8) * 45 }} aria-hidden="true">
-      {letters.join('')}
+      {letters.slice(0, 2)}
     </span>
   );
 }

@@ -1,5 +1,5 @@
 import type { JSX } from 'preact';
-import { call, path } from './api.ts';
+import { call, may, path } from './api.ts';
 import { namesIn } from './matrix.tsx';
 import { Badge, Confirm, Facts, Field, Form, Loaded, Time } from './parts.tsx';
 import type { Made, Secret } from './ready.tsx';
@@ -12,14 +12,13 @@ import type { Lease } from '../sdk/client/operations.ts';
 const usesOf = ({ uses, max_uses }: Lease) => (max_uses === null ? '' : `${uses} of ${max_uses}`);
 
 interface LeasesProps {
-  readonly mayChange: boolean;
   /** Absent: the leases of all agents. */
   readonly agent?: string;
   readonly onMade: (made: Made) => void;
 }
 
 /** Active leases, and a form for another one. */
-export function Leases({ agent, mayChange, onMade }: LeasesProps): JSX.Element {
+export function Leases({ agent, onMade }: LeasesProps): JSX.Element {
   const leases = usePages<Lease>(agent === undefined ? '/v2/leases' : path`/v2/leases?agent=${agent}`);
   const create = async ({ grants = '', max_uses, ...rest }: Readonly<Record<string, string>>) => {
     const uses = max_uses === undefined ? {} : { max_uses: Number(max_uses) };
@@ -33,7 +32,7 @@ export function Leases({ agent, mayChange, onMade }: LeasesProps): JSX.Element {
         caption="Active leases"
         headings={['Purpose', 'Agent', 'Ends', 'Last use', 'Uses']}
         columns="2fr 1fr 1fr 1fr 6rem"
-        height={heightOf(leases.entries.length)}
+        height="33rem"
         source={leases}
         row={(lease) => [
           <a href={path`#agents/${lease.agent}/${lease.id}`}>{lease.purpose}</a>,
@@ -44,15 +43,15 @@ export function Leases({ agent, mayChange, onMade }: LeasesProps): JSX.Element {
         ]}
         none={<div class="none">No lease is active.</div>}
       />
-      {mayChange && (
+      {may('access:write') && (
         <details>
-          <summary class="button">Create a lease</summary>
+          <summary class="button quiet">Create a lease</summary>
           <Form label="Create the lease" submit={create}>
             {agent === undefined && <Field label="Agent" name="agent" required />}
             <Field label="Accounts" name="grants" required placeholder="desk, alice/work" />
             <Field label="Purpose" name="purpose" required placeholder="nightly report" />
-            <Field label="Ends after" name="ttl" placeholder="15m" />
-            <Field label="Uses" name="max_uses" type="number" min={1} placeholder="any number" />
+            <Field label="Ends after (optional)" name="ttl" placeholder="15m" />
+            <Field label="Uses (optional)" name="max_uses" type="number" min={1} placeholder="any number" />
           </Form>
         </details>
       )}
@@ -60,13 +59,8 @@ export function Leases({ agent, mayChange, onMade }: LeasesProps): JSX.Element {
   );
 }
 
-/** Returns the height of a list on a page with others: at most 12 rows. */
-export function heightOf(rows: number): string {
-  return `calc(var(--row) * ${Math.min(rows, 12) + 1} + 2px)`;
-}
-
 /** One lease, and what it was used for. */
-export function LeasePage({ id, mayChange }: { id: string; mayChange: boolean }): JSX.Element {
+export function LeasePage({ id }: { readonly id: string }): JSX.Element {
   const resource = useAnswer<Lease>(path`GET /v2/leases/${id}`);
   return (
     <Loaded of={resource}>
@@ -84,7 +78,7 @@ export function LeasePage({ id, mayChange }: { id: string; mayChange: boolean })
               Created: <Time at={lease.created_at} />,
             }}
           />
-          {mayChange && lease.state !== 'revoked' && (
+          {may('access:write') && lease.state !== 'revoked' && (
             <p class="buttons">
               <Action label="Renew" run={() => resource.change(path`POST /v2/leases/${id}/renew`, {})} />
               <Confirm

@@ -1,11 +1,10 @@
 import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { call, follow } from './api.ts';
+import { call, follow, may } from './api.ts';
 import { FirstSteps } from './first-steps.tsx';
 import { type Line, LiveRows, type RowFilter } from './live.ts';
 import { OverTime } from './over-time.tsx';
 import { Loaded } from './parts.tsx';
-import { useMay } from './remedy.tsx';
 import { Requests } from './requests.tsx';
 import { useResource, waiting } from './resource.ts';
 
@@ -58,7 +57,7 @@ function useLive(isAllowed: boolean): LiveRows {
 }
 
 export function Now(): JSX.Element {
-  const isReader = useMay('audit:read');
+  const isReader = may('audit:read');
   const rows = useLive(isReader);
   const [filter, setFilter] = useState<RowFilter>({});
   // The log may have no request when the page is opened.

@@ -86,7 +86,7 @@ export function OverTime({
       </details>
       <Loaded of={metrics} skeleton={6}>
         {(found) => (
-          <div class="plots">
+          <div class="plots" style={{ '--column': '24rem' }}>
             {chartsOf(found, by).map(({ title, unit, series }) => (
               <Chart
                 key={[title, ...series.map(({ name }) => name)].join('\n')}

@@ -33,16 +33,10 @@ export function Loaded<T>({
 }
 
 export function Skeleton({ lines }: { readonly lines: number }): JSX.Element {
-  return (
-    <div class="skeleton" role="status" aria-label="Loading">
-      {Array.from({ length: lines }, (_, index) => (
-        <span key={index} />
-      ))}
-    </div>
-  );
+  return <div class="skeleton" role="status" aria-label="Loading" style={{ height: `${lines * 2}rem` }} />;
 }
 
-interface TableProps {
+export interface TableProps {
   readonly caption: string;
   readonly headings: readonly string[];
   readonly rows: readonly (readonly ComponentChildren[])[];
@@ -54,8 +48,7 @@ interface TableProps {
 export function Table({ caption, headings, rows, none }: TableProps): JSX.Element {
   if (rows.length === 0) return <div class="none">{none}</div>;
   return (
-    <table>
-      <caption>{caption}</caption>
+    <table aria-label={caption}>
       <thead>
         <tr>
           {headings.map((heading) => (

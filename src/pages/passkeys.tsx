@@ -1,7 +1,7 @@
 import type { JSX } from 'preact';
 import { ApiError, call, type PageProps, path, startSession } from './api.ts';
-import { Confirm, Field, Form, Loaded, Table, Time } from './parts.tsx';
-import { useAll } from './resource.ts';
+import { Confirm, Field, Form, Time } from './parts.tsx';
+import { Listed, usePages } from './rows.tsx';
 import type { Passkey } from '../sdk/client/operations.ts';
 
 /** Passkeys (WebAuthn level 3): sign-in, and the list of the signed-in person. */
@@ -30,7 +30,7 @@ export async function signInWithPasskey(): Promise<void> {
 
 /** The passkeys of the signed-in person. */
 export function Passkeys(_props: PageProps): JSX.Element {
-  const passkeys = useAll<Passkey>('/v2/me/passkeys');
+  const passkeys = usePages<Passkey>('/v2/me/passkeys');
   const add = async ({ label = '' }) => {
     const options = await call<PublicKeyCredentialCreationOptionsJSON>('POST /v2/me/passkeys/options');
     const publicKey = PublicKeyCredential.parseCreationOptionsFromJSON(options);
@@ -40,25 +40,22 @@ export function Passkeys(_props: PageProps): JSX.Element {
   return (
     <>
       <p>A passkey signs you in without a link. Your device asks for a PIN, a finger or your face.</p>
-      <Loaded of={passkeys} skeleton={2}>
-        {(entries) => (
-          <Table
-            caption="Your passkeys"
-            headings={['Name', 'Added', 'Last use', 'Actions']}
-            rows={entries.map(({ id, label, created_at, used_at }) => [
-              label,
-              <Time at={created_at} />,
-              <Time at={used_at} />,
-              <Confirm
-                label="Remove"
-                question={`Remove the passkey ${label}? It signs you in no longer.`}
-                run={() => passkeys.change(path`DELETE /v2/me/passkeys/${id}`)}
-              />,
-            ])}
-            none="You have no passkeys yet."
-          />
-        )}
-      </Loaded>
+      <Listed
+        of={passkeys}
+        caption="Your passkeys"
+        headings={['Name', 'Added', 'Last use', 'Actions']}
+        row={({ id, label, created_at, used_at }) => [
+          label,
+          <Time at={created_at} />,
+          <Time at={used_at} />,
+          <Confirm
+            label="Remove"
+            question={`Remove the passkey ${label}? It signs you in no longer.`}
+            run={() => passkeys.change(path`DELETE /v2/me/passkeys/${id}`)}
+          />,
+        ]}
+        none="You have no passkeys yet."
+      />
       <Form label="Add a passkey" submit={add}>
         <Field label="Name" name="label" required maxLength={60} placeholder="laptop" />
       </Form>

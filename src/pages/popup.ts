@@ -1,3 +1,4 @@
+import { signal } from '@preact/signals';
 import { call, path } from './api.ts';
 import type { ConnectSession, CreatedConnectSession } from '../sdk/client/operations.ts';
 
@@ -9,6 +10,9 @@ interface Wanted {
   readonly name?: string | undefined;
   readonly scopes?: readonly string[] | undefined;
 }
+
+/** The window in which the person consents now; null: none. */
+export const consentWindow = signal<Window | null>(null);
 
 /** Milliseconds between two looks at a session. */
 const lookEveryMs = 500;
@@ -24,6 +28,7 @@ export async function connectInPopup(wanted: Wanted, before?: () => Promise<unkn
   const popup = open('about:blank', '_blank', 'popup,width=540,height=720');
   if (popup === null)
     throw new Error('The browser blocked the popup. Allow popups for this page, then try again.');
+  consentWindow.value = popup;
   try {
     await before?.();
     const { id, connect_url: url } = await call<CreatedConnectSession>('POST /v2/connect-sessions', wanted);
@@ -39,5 +44,6 @@ export async function connectInPopup(wanted: Wanted, before?: () => Promise<unkn
     }
   } finally {
     popup.close();
+    consentWindow.value = null;
   }
 }

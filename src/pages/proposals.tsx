@@ -1,8 +1,8 @@
 import type { JSX } from 'preact';
-import { call, path } from './api.ts';
+import { call, may, path } from './api.ts';
 import { Diff, Facts, Loaded, Time } from './parts.tsx';
 import { reply } from './pending.ts';
-import { Action, useMay } from './remedy.tsx';
+import { Action } from './remedy.tsx';
 import { useResource } from './resource.ts';
 import type { Proposal, ProposalWithEffect } from '../sdk/client/operations.ts';
 
@@ -22,8 +22,8 @@ export function Proposed({ id, outcome }: ProposedProps): JSX.Element {
     const run = () => reply(`${path`POST /v2/proposals/${id}`}/${verb}`, verb !== 'decline', body);
     return <Action label={label} kind={kind} run={run} />;
   };
-  const mayAnswer = useMay('approvals:write');
-  const mayChangeRules = useMay('config:write');
+  const mayAnswer = may('approvals:write');
+  const mayChangeRules = may('config:write');
   return (
     <article tabIndex={0}>
       <Loaded of={shown} skeleton={6}>

@@ -1,6 +1,6 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { all, call } from './api.ts';
+import { all, asTyped, call } from './api.ts';
 import { Choice, Loaded, Once } from './parts.tsx';
 import { Action } from './remedy.tsx';
 import { useResource } from './resource.ts';
@@ -54,9 +54,13 @@ export function Ready({ made, done }: { readonly made: Made; readonly done: () =
                 <div key={place}>
                   <h3>{place}</h3>
                   <pre tabIndex={0} aria-label={place}>
-                    <code>{text}</code>
+                    <code>{asTyped(text)}</code>
                   </pre>
-                  <Action label="Copy" kind="quiet" run={() => navigator.clipboard.writeText(text)} />
+                  <Action
+                    label="Copy"
+                    kind="quiet"
+                    run={() => navigator.clipboard.writeText(asTyped(text))}
+                  />
                 </div>
               ))}
               {note !== undefined && <p>{note}</p>}

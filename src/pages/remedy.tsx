@@ -1,17 +1,9 @@
-import { type ComponentChildren, createContext, type JSX } from 'preact';
-import { useContext, useState } from 'preact/hooks';
-import { call, path } from './api.ts';
-import type { Me, Remedy } from '../sdk/client/operations.ts';
+import type { ComponentChildren, JSX } from 'preact';
+import { useState } from 'preact/hooks';
+import { asTyped, call, may, path, person } from './api.ts';
+import type { Remedy } from '../sdk/client/operations.ts';
 
 /** Actions, their failures, and the ways out of a failure: buttons, links, and the hint. */
-
-/** The signed-in person. */
-export const Person = createContext<Me | null>(null);
-
-/** Reports whether the person has a scope. */
-export function useMay(scope: Me['scopes'][number]): boolean {
-  return useContext(Person)?.scopes.includes(scope) === true;
-}
 
 interface ActionProps {
   /** Whole text of the button. */
@@ -85,10 +77,8 @@ interface WayOutProps {
 
 const isRefresh = ({ operation }: Remedy) => operation === 'grant.refresh';
 
-/** The ways out of a problem. Commands are only for operators, below the buttons. */
+/** The ways out of a problem. Commands are only for operators, and before the sign-in. */
 export function WayOut({ hint, remedies, done = () => location.reload() }: WayOutProps): JSX.Element {
-  const mayRefresh = useMay('grants:write');
-  const isOperator = useContext(Person)?.role === 'operator';
   const refresh = async ({ grant, user, force }: Readonly<Record<string, string>>) => {
     const query = user === undefined ? '' : path`?user=${user}`;
     await call(`POST ${path`/v2/grants/${grant ?? ''}/refresh`}${query}`, { force });
@@ -98,10 +88,11 @@ export function WayOut({ hint, remedies, done = () => location.reload() }: WayOu
     isRefresh(remedy) ? [] : (pages[remedy.operation.split('.', 1)[0] ?? ''] ?? []),
   );
   const isCommand = hint !== null && /\bsidekey(?:\.js)? /.test(hint);
+  const isOperator = (person.value?.role ?? 'operator') === 'operator';
   return (
     <>
       <div class="buttons">
-        {mayRefresh &&
+        {may('grants:write') &&
           remedies
             .filter((remedy) => isRefresh(remedy) && !Object.values(remedy.input).includes(null))
             .map(({ input }, index) => (
@@ -115,7 +106,7 @@ export function WayOut({ hint, remedies, done = () => location.reload() }: WayOu
           <a key={name} href={`#${name}`}>{`Open ${name}`}</a>
         ))}
       </div>
-      {hint !== null && (!isCommand || isOperator) && <code>{hint}</code>}
+      {hint !== null && (!isCommand || isOperator) && <code>{asTyped(hint)}</code>}
     </>
   );
 }

@@ -1,13 +1,11 @@
 import { useComputed } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import { call, path } from './api.ts';
+import { call, may, path } from './api.ts';
 import { RequestFacts } from './exchange.tsx';
 import { grantName } from './grant-name.ts';
 import { comparedOf, durationText, type LiveRows, requestOf, type Row, type RowFilter } from './live.ts';
-import { heightOf } from './leases.tsx';
 import { Badge, Check, Choice, Confirm, Field } from './parts.tsx';
-import { useMay } from './remedy.tsx';
 import { Rows } from './rows.tsx';
 
 /** The list of requests as they pass, with its filter, and one request in full. */
@@ -109,7 +107,7 @@ function List({ rows, filter, pause, choose }: ListProps): JSX.Element {
       columns="6rem 7.5rem minmax(12rem, 1fr) minmax(4rem, 7rem) minmax(4rem, 7.5rem) 4.5rem"
       source={{ entries: shown, isComplete: true, more() {} }}
       row={(row) => cellsOf(row, () => choose(row))}
-      height={heightOf(shown.length)}
+      height="26rem"
       none={
         <p class="none">
           {rows.requests === 0 ? 'No request has come lately.' : 'No request meets these conditions.'} Rows
@@ -173,7 +171,7 @@ function cellsOf(row: Row, open: () => void): readonly (JSX.Element | string)[] 
 function Details({ row, close }: { readonly row: Row; readonly close: () => void }): JSX.Element {
   const [done, setDone] = useState('');
   const { agent, lease, exchange = '' } = row;
-  const mayEnd = useMay('access:write');
+  const mayEnd = may('access:write');
   return (
     <section class="card" aria-label="Details" style={{ marginTop: '1rem' }}>
       <h2>{titleOf(row)}</h2>

@@ -1,6 +1,7 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { type Listing, more } from './api.ts';
+import { Loaded, Table, type TableProps } from './parts.tsx';
 import { Action, Failure } from './remedy.tsx';
 import { type Resource, useResource } from './resource.ts';
 
@@ -46,10 +47,23 @@ export function usePages<T>(path: string): Pages<T> {
   };
 }
 
-/** A button that shows the next page of a list without a scroll bar of its own. */
-export function More({ of }: { readonly of: Pages<unknown> }): JSX.Element | false {
-  const hasMore = of.data !== undefined && !of.isComplete;
-  return hasMore && <Action label="Show more" kind="quiet" run={() => of.more()} />;
+interface ListedProps<T> extends Omit<TableProps, 'rows'> {
+  readonly of: Pages<T>;
+  readonly row: (entry: T) => readonly ComponentChildren[];
+}
+
+/** A list of the API as a table, with a button that shows its next page. */
+export function Listed<T>({ of, row, ...table }: ListedProps<T>): JSX.Element {
+  return (
+    <Loaded of={of} skeleton={3}>
+      {(entries) => (
+        <>
+          <Table {...table} rows={entries.map(row)} />
+          {!of.isComplete && <Action label="Show more" kind="quiet" run={() => of.more()} />}
+        </>
+      )}
+    </Loaded>
+  );
 }
 
 interface RowsProps<T> {
@@ -59,7 +73,7 @@ interface RowsProps<T> {
   readonly columns: string;
   readonly source: Source<T>;
   readonly row: (entry: T, index: number) => readonly ComponentChildren[];
-  /** Height of the list, as CSS; absent: what the window has left. */
+  /** Maximum height of the list, as CSS; absent: what the window has left. */
   readonly height?: string;
   /** Shown instead of an empty list. */
   readonly none: ComponentChildren;
@@ -79,15 +93,15 @@ export function Rows<T>({
   none,
 }: RowsProps<T>): JSX.Element {
   const scroller = useRef<HTMLDivElement>(null);
-  const [{ top, view, each }, setPlace] = useState({ top: 0, view: 800, each: 40 });
+  const [{ top, view, each }, setPlace] = useState({ top: 0, view: innerHeight, each: 40 });
   const { entries, isComplete, error } = source;
   const measure = () => {
     const element = scroller.current;
     if (element === null) return;
     const first = element.querySelector<HTMLElement>('.row:not(.head)');
-    setPlace({ top: element.scrollTop, view: element.clientHeight, each: first?.offsetHeight || 40 });
+    setPlace({ top: element.scrollTop, view: innerHeight, each: first?.offsetHeight || 40 });
   };
-  useLayoutEffect(measure, [entries.length > 0, height]);
+  useLayoutEffect(measure, [entries.length > 0]);
   useEffect(() => {
     addEventListener('resize', measure);
     return () => removeEventListener('resize', measure);
@@ -108,7 +122,7 @@ export function Rows<T>({
       tabIndex={0}
       ref={scroller}
       onScroll={measure}
-      style={height === undefined ? {} : { height }}
+      style={height === undefined ? {} : { maxHeight: height }}
     >
       <div role="table" aria-label={caption} aria-rowcount={isComplete ? entries.length + 1 : -1}>
         <div role="rowgroup">

@@ -17,7 +17,7 @@ export type Entry = 'tunnel' | 'deny' | GrantEntry | null;
 
 const wide = { width: '100%', minWidth: 0 };
 
-const columns = { gridTemplateColumns: 'repeat(auto-fill, minmax(min(12rem, 100%), 1fr))' };
+const columns = { '--column': '12rem' };
 
 interface LabelledProps {
   readonly label: string;

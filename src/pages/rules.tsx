@@ -1,9 +1,9 @@
 import { signal as newSignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { call, type PageProps, path, send } from './api.ts';
+import { call, may, type PageProps, path, send } from './api.ts';
 import { Diff, Field, Form, Loaded, Table } from './parts.tsx';
-import { Action, Failure, useMay } from './remedy.tsx';
+import { Action, Failure } from './remedy.tsx';
 import { useAll, useResource, useSettled } from './resource.ts';
 import { actions, effectOf, EntryForm, type Entry, outcomes } from './rule-form.tsx';
 import { type Rule, same } from './rule-fields.ts';
@@ -47,8 +47,8 @@ function Content({ host }: { readonly host: string | undefined }): JSX.Element {
   const text = useSettled(typed, pauseMs);
   // The service decides by the file itself if nothing was edited.
   const given = text === file ? {} : { text };
-  const mayWrite = useMay('config:write');
-  const mayReadLog = useMay('audit:read');
+  const mayWrite = may('config:write');
+  const mayReadLog = may('audit:read');
   return (
     <>
       {host === undefined ? <Domains text={text} /> : <Editor text={text} host={host} />}
@@ -199,7 +199,7 @@ interface ChangesProps extends DraftProps {
 
 /** The difference of the draft from the file, and the button that saves it. */
 function Changes({ text, effect, discarded }: ChangesProps): JSX.Element {
-  const mayWrite = useMay('config:write');
+  const mayWrite = may('config:write');
   const { file, etag } = draft.value!;
   const [saved, setSaved] = useState('No change to save.');
   const { error, data = '' } = useResource(

@@ -1,9 +1,9 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { type ApiError, call, startSession } from './api.ts';
+import { asTyped, call, startSession } from './api.ts';
 import { Loaded } from './parts.tsx';
 import { signInWithPasskey } from './passkeys.tsx';
-import { Action } from './remedy.tsx';
+import { Action, Failure } from './remedy.tsx';
 import { useAnswer } from './resource.ts';
 
 /** Pages without a session: the methods to sign in, sign-in links, and the return from the issuer. */
@@ -30,12 +30,10 @@ export function SignIn(): JSX.Element {
 
 function Frame(props: { readonly title: string; readonly children?: ComponentChildren }): JSX.Element {
   return (
-    <div class="sign-in">
-      <main>
-        <h1>{props.title}</h1>
-        {props.children}
-      </main>
-    </div>
+    <main class="sign-in">
+      <h1>{props.title}</h1>
+      {props.children}
+    </main>
   );
 }
 
@@ -75,7 +73,7 @@ interface EnteringProps {
 
 /** A sign-in, or the reason why it failed. */
 function Entering({ work, question }: EnteringProps): JSX.Element {
-  const [error, setError] = useState<ApiError | null>(null);
+  const [error, setError] = useState<Error | null>(null);
   const begin = () => work().then(enter, setError);
   useEffect(() => {
     if (question === undefined) void begin();
@@ -83,9 +81,8 @@ function Entering({ work, question }: EnteringProps): JSX.Element {
   if (error !== null) {
     return (
       <Frame title="You are not signed in">
-        <div class="failure" role="alert">
-          <p>{error.message}</p>
-          {error.hint !== undefined && <code>{error.hint}</code>}
+        <div role="alert">
+          <Failure error={error} />
         </div>
         <p>
           <a href="/">Back</a>
@@ -131,11 +128,11 @@ function Methods(): JSX.Element {
       )}
       <p>On the machine that runs Sidekey, this command signs you in:</p>
       <pre>
-        <code>sidekey open</code>
+        <code>{asTyped('sidekey open')}</code>
       </pre>
       <p>Elsewhere, open the link that the operator gives you. It works once. The operator prints it with:</p>
       <pre>
-        <code>sidekey person link NAME</code>
+        <code>{asTyped('sidekey person link NAME')}</code>
       </pre>
     </Frame>
   );

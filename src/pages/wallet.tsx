@@ -1,20 +1,18 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { consent, One, otherNames, type PartProps, providerOf, titleOf } from './account.tsx';
-import { all, more, type PageProps, path } from './api.ts';
+import { AccountPage } from './account.tsx';
+import { all, more, type PageProps, path, person } from './api.ts';
 import { Icon } from './icon.tsx';
-import { Badge, Empty, Facts, Loaded, Time } from './parts.tsx';
+import { Badge, Empty, Loaded, Time } from './parts.tsx';
 import { connectInPopup } from './popup.ts';
 import { Action } from './remedy.tsx';
 import { useAnswer, useResource } from './resource.ts';
-import type { GrantInList, Me, Provider } from '../sdk/client/operations.ts';
+import type { GrantInList, Provider } from '../sdk/client/operations.ts';
 
 /** The accounts of one person, in words for people. */
 
-export function Wallet({ me, args: [id] }: PageProps): JSX.Element {
-  if (id === undefined || id === '') return <Cards me={me} />;
-  const back = <a href="#wallet">All your accounts</a>;
-  return <One id={id} me={me} back={back} content={Content} />;
+export function Wallet({ args: [id] }: PageProps): JSX.Element {
+  return id ? <AccountPage id={id} /> : <Cards />;
 }
 
 interface Use {
@@ -33,19 +31,17 @@ function usageOf({ used_at: last }: GrantInList, uses: readonly Use[], isWhole: 
   return `Used ${isWhole ? '' : 'at least '}${times} this week${by}.`;
 }
 
-function Cards({ me }: { readonly me: Me }): JSX.Element {
+function Cards(): JSX.Element {
   const wallet = useResource(async (signal) => {
     const since = new Date(Date.now() - weekMs).toISOString();
-    const [grants, uses] = await Promise.all([
+    const [grants, uses, providers] = await Promise.all([
       all<GrantInList>('/v2/grants', signal),
       more<Use>(`/v2/audit/events?event=outcome&since=${since}`, undefined, signal),
+      all<Provider>('/v2/providers', signal),
     ]);
-    const names = [...new Set(grants.map(({ provider }) => provider))];
-    const providers = await Promise.all(names.map((name) => providerOf(name, signal)));
-    const titles = new Map(names.map((name, index) => [name, providers[index]?.title ?? name]));
     return {
       grants,
-      titles,
+      titles: new Map(providers.map(({ name, title }) => [name, title])),
       uses: Map.groupBy(uses.entries, ({ grant = '' }) => grant),
       isWhole: uses.next === null,
     };
@@ -65,7 +61,7 @@ function Cards({ me }: { readonly me: Me }): JSX.Element {
                 return (
                   <section key={grant.id} class="card">
                     <h2>
-                      <Icon provider={grant.provider} title={title} />{' '}
+                      <Icon provider={grant.provider} />{' '}
                       <a href={`#wallet/${grant.id}`}>{grant.account === null ? grant.name : title}</a>{' '}
                       {grant.state !== 'active' && <Badge state={grant.state} />}
                     </h2>
@@ -90,14 +86,15 @@ function Cards({ me }: { readonly me: Me }): JSX.Element {
         <a class="button" href="#connect">
           Connect another
         </a>{' '}
-        <BySignIn me={me} />
+        <BySignIn />
       </p>
     </>
   );
 }
 
 /** Services that the sign-in connects without a consent page. */
-function BySignIn({ me: { user, name } }: { readonly me: Me }): JSX.Element | null {
+function BySignIn(): JSX.Element | null {
+  const { user, name } = person.value!;
   const signIn = useAnswer<{ keeps: boolean }>('GET /sign-in/oidc');
   const [services, setServices] = useState<readonly Provider[] | null>(null);
   if (signIn.data?.keeps !== true) return null;
@@ -112,33 +109,6 @@ function BySignIn({ me: { user, name } }: { readonly me: Me }): JSX.Element | nu
       {services?.map(({ name: service, title }) => (
         <Action key={service} label={`Connect ${title}`} run={() => connect(service)} />
       ))}
-    </>
-  );
-}
-
-/** Facts of an account for its person. */
-function Content({ of, reload }: PartProps): JSX.Element {
-  const { grant, provider } = of;
-  return (
-    <>
-      {grant.state !== 'active' && grant.type === 'oauth2' && (
-        <div class="banner">
-          <span>{`Programs cannot use it until you consent again at ${titleOf(of)}.`}</span>
-          <Action label="Reconnect" run={() => consent({ of, reload })} />
-        </div>
-      )}
-      <section class="card">
-        <Facts
-          of={{
-            service: titleOf(of),
-            account: grant.account,
-            'also known as': otherNames(grant),
-            'it may': grant.scopes.map((scope) => provider?.known_scopes[scope] ?? scope).join('; '),
-            'access ends': <Time at={grant.settings.expires_at} none="no end" />,
-            'last use': <Time at={grant.used_at} />,
-          }}
-        />
-      </section>
     </>
   );
 }

@@ -1,8 +1,8 @@
-import type { ComponentChildren, JSX } from 'preact';
-import { call } from './api.ts';
+import type { JSX } from 'preact';
+import { call, may, person } from './api.ts';
 import { Check, Field, Form } from './parts.tsx';
 import { connectInPopup } from './popup.ts';
-import type { Me } from '../sdk/client/operations.ts';
+import type { AddedGrant } from '../sdk/client/operations.ts';
 
 /** Ways to connect a service: a consent in a popup, and a pasted key. */
 
@@ -37,60 +37,50 @@ export interface Service {
     | null;
 }
 
-/** A new grant. Only an answer about a key has the last two members. */
-export interface Grant {
-  readonly id: string;
-  readonly name: string;
-  readonly account: string | null;
-  readonly scopes: readonly string[];
-  readonly audience: readonly string[];
-  readonly domains: readonly string[];
-  readonly verified?: boolean;
-  readonly warnings?: readonly string[];
-}
-
-export type Added = Pick<Grant, 'id' | 'verified' | 'warnings'>;
+/** A new grant. Only an answer about a key has more than the ID. */
+export type Added = Pick<AddedGrant, 'id'> & Partial<Pick<AddedGrant, 'verified' | 'warnings'>>;
 
 export type Values = Readonly<Record<string, string>>;
 
 export interface WayProps {
-  readonly me: Me;
   /** Name of the account to connect again; absent: a new one. */
   readonly account: string | undefined;
   readonly service: Service;
   readonly show: (added: Added) => Promise<void>;
 }
 
-export const mayConfigure = ({ scopes }: Me) => scopes.includes('config:write');
-
 /** Name of the service for any API with a key. Each of its keys has a host of its own. */
 export const generic = 'api-key';
+
+/** Returns the hosts whose requests use an account, as far as the service names them. */
+export const hostsOf = ({ name, domains, audience }: Pick<Service, 'name' | 'domains' | 'audience'>) =>
+  domains.length > 0 && name !== generic ? domains : audience;
 
 /** Returns a text with a capital at its start; a short word, such as `crm`, in capitals. */
 export const capital = (text: string) => text.replace(/^(?:.{1,3}$|.)/, (start) => start.toUpperCase());
 
 /** Consent in a popup; the steps to a client if there is none. */
-export function Consent({ me, account, service, show }: WayProps): JSX.Element {
+export function Consent({ account, service, show }: WayProps): JSX.Element {
   const { name: provider, title, scopes, known_scopes: known, client_registration: at } = service;
   const consent = async ({ grant_name: name, ...chosen }: Values) => {
     const wanted = Object.values(chosen);
     const scopes = wanted.length > 0 ? wanted : undefined;
-    await show({ id: await connectInPopup({ provider, user: me.user ?? 'default', name, scopes }) });
+    await show({
+      id: await connectInPopup({ provider, user: person.value?.user ?? 'default', name, scopes }),
+    });
   };
-  const { callback_uri: uri } = service;
-  const { steps } = at ?? { steps: ['Add a client (an “app”) with the redirect URI {redirect_uri}.'] };
   if (service.client_id === null && service.flows[0] !== 'id_jag')
     return (
       <section>
         <h3>Consent in the browser</h3>
         <p>{`This way needs an OAuth client of your own at ${title}. Register it once:`}</p>
         <StepList
-          of={{ url: at?.url ?? null, steps: steps.map((step) => step.replaceAll('{redirect_uri}', uri)) }}
-        >
-          <li>
-            {`In the config file, set client_id and client_secret (env:NAME or file:PATH) of providers.${provider}.`}
-          </li>
-        </StepList>
+          url={at?.url ?? null}
+          steps={[
+            ...(at?.steps ?? ['Add a client (an “app”) with the redirect URI {redirect_uri}.']),
+            `In the config file, set client_id and client_secret (env:NAME or file:PATH) of providers.${provider}.`,
+          ].map((step) => step.replaceAll('{redirect_uri}', service.callback_uri))}
+        />
       </section>
     );
   const login = URL.parse(service.authorization_endpoint ?? '')?.host ?? title;
@@ -98,7 +88,10 @@ export function Consent({ me, account, service, show }: WayProps): JSX.Element {
   return (
     <section>
       <h3>Consent in the browser</h3>
-      <p>{`You sign in at ${login}. Its tokens are sent only to ${service.audience.join(', ')}.`}</p>
+      <p>
+        {`You sign in at ${login}. Its tokens are sent only to ${service.audience.join(', ')}.`}
+        {may('config:write') && ` Requests to ${hostsOf(service).join(', ')} use the account from then on.`}
+      </p>
       <Form label={`Continue to ${title}`} submit={consent} keep>
         {offered.length > 0 && (
           <details>
@@ -125,18 +118,18 @@ export function Consent({ me, account, service, show }: WayProps): JSX.Element {
 const plain = { label: 'key or token', fields: [{ name: 'token', label: 'key or token', secret: true }] };
 
 /** A key that the person pastes. */
-export function Paste({ me, account, service, show }: WayProps): JSX.Element {
+export function Paste({ account, service, show }: WayProps): JSX.Element {
   const { name: provider, token } = service;
   const { label: what, fields } = token ?? plain;
   const paste = async ({ grant_name: name, api_host: host, replace, ...credential }: Values) => {
     const choices = { name, audience: host && [host], replace: replace !== undefined };
-    const body = { provider, credential, domains: mayConfigure(me), ...choices };
-    await show(await call<Grant>('POST /v2/grants', body));
+    const body = { provider, credential, domains: may('config:write'), ...choices };
+    await show(await call<AddedGrant>('POST /v2/grants', body));
   };
   return (
     <section>
       <h3>{capital(what)}</h3>
-      {token !== null && <StepList of={token} />}
+      {token !== null && <StepList {...token} />}
       <Form label="Verify and store" submit={paste}>
         {provider === generic && (
           <Field label="Host of the API" name="api_host" placeholder="api.example.com" required />
@@ -158,13 +151,7 @@ export function Paste({ me, account, service, show }: WayProps): JSX.Element {
 }
 
 /** Steps at a page of the service. Only an https address is a link: the config file may hold any text. */
-function StepList({
-  of: { url, steps },
-  children,
-}: {
-  of: Steps;
-  children?: ComponentChildren;
-}): JSX.Element {
+function StepList({ url, steps }: Steps): JSX.Element {
   return (
     <ol style={{ overflowWrap: 'anywhere' }}>
       {url?.startsWith('https://') === true && (
@@ -178,7 +165,6 @@ function StepList({
       {steps.map((step) => (
         <li key={step}>{step}</li>
       ))}
-      {children}
     </ol>
   );
 }

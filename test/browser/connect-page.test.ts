@@ -59,21 +59,50 @@ describe.each(browsers)('the page Connect in %s%s', { timeout: 120_000 }, (name,
     if (name === 'Chromium') await examined(page as BrowserPage, 'connect-result');
   });
 
-  test('connects an account by a consent in a popup, and then its hosts', async () => {
+  test('connects an account by a consent in a popup, lets its hosts use it, and offers it to a new agent', async () => {
     const { page, call, helpdesk } = await opened(open);
     const host = `helpdesk.acme.test:${helpdesk.port}`;
-    await goTo(page, 'connect/acme', `You sign in at ${host}. Its tokens are sent only to ${host}.`);
+    const said = `You sign in at ${host}. Its tokens are sent only to ${host}. Requests to ${host} use the account`;
+    await goTo(page, 'connect/acme', said);
     await page.evaluate(
       `void document.querySelectorAll('main details').forEach((each) => (each.open = true))`,
     );
     if (name === 'Chromium') await examined(page as BrowserPage, 'connect-consent');
     const popup = page.popup();
     await page.evaluate(click('Continue to Acme Helpdesk'));
+    await page.shows('Finish in the other window.');
+    if (name === 'Chromium') await examined(page as BrowserPage, 'connect-waiting');
+    await consentIn(await popup, 'allow');
+    const text = await page.shows('Acme Helpdesk is connected');
+    expect(text).toContain(`Used for requests to\n${host}`);
+    expect(text).not.toMatch(/Let requests to|Finish in/);
+    expect((await call('GET /v2/grants')).body.data).toMatchObject([{ name: 'acme', provider: 'acme' }]);
+    await page.evaluate(
+      `void [...document.querySelectorAll('a')].find((it) => it.textContent === 'Create an agent').click()`,
+    );
+    await page.shows('Create the agent');
+    expect(await page.evaluate(`document.querySelector('[name=which]').value`)).toBe('acme');
+    await page.evaluate(submit('Create the agent', { name: 'bot' }));
+    await page.shows('The token of the agent bot.');
+    expect((await call('GET /v2/agents/bot')).body.reaches).toMatchObject([{ name: 'acme' }]);
+  });
+
+  test('changes no decision about a host by a consent, and offers to change it', async () => {
+    const { page, call, helpdesk } = await opened(open);
+    const host = `helpdesk.acme.test:${helpdesk.port}`;
+    await call(`PUT /v2/domains/*.acme.test:${helpdesk.port}`, { body: { action: 'deny' } });
+    await goTo(page, 'connect/acme', 'Continue to Acme Helpdesk');
+    const popup = page.popup();
+    await page.evaluate(click('Continue to Acme Helpdesk'));
     await consentIn(await popup, 'allow');
     await page.shows('Acme Helpdesk is connected');
+    const { body } = await call(`GET /v2/domains/${host}`);
+    expect(body).toMatchObject([{ action: 'deny' }]);
+    const primary = `[...document.querySelectorAll('main :is(button, a.button):not(.quiet)')].map((it) => it.textContent)`;
+    expect(await page.evaluate(primary)).toEqual([`Let requests to ${host} use it`]);
     await page.evaluate(click(`Let requests to ${host} use it`));
     await page.shows(`Used for requests to\n${host}`);
-    expect((await call('GET /v2/grants')).body.data).toMatchObject([{ name: 'acme', provider: 'acme' }]);
+    expect(await page.evaluate(primary)).toEqual(['Create an agent']);
   });
 
   test('returns to the service if the person declines, or closes the popup', async () => {
@@ -83,6 +112,12 @@ describe.each(browsers)('the page Connect in %s%s', { timeout: 120_000 }, (name,
     await page.evaluate(click('Continue to Acme Helpdesk'));
     await consentIn(await asked, 'deny');
     await page.shows('said no to the consent');
+    const canceled = page.popup();
+    await page.evaluate(click('Continue to Acme Helpdesk'));
+    await (await canceled).shows('asks to use your account');
+    await page.evaluate(click('Cancel'));
+    await page.shows('The window was closed');
+    await page.lacks('Finish in the other window.');
     const second = page.popup();
     await page.evaluate(click('Continue to Acme Helpdesk'));
     const popup = await second;

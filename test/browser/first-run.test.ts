@@ -1,4 +1,5 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
+import { commandName } from '../../src/lib/command-name.ts';
 import { makeSignInLink } from '../../src/operations/sign-in-link.ts';
 import type { BrowserPage } from '../support/chromium.ts';
 import { browsers, type Open } from '../support/browsers.ts';
@@ -23,9 +24,12 @@ describe.each(browsers)('the first run, in %s%s', { timeout: 60_000 }, (_name, _
   const test = it.skipIf(open === null);
 
   test('shows three steps, and the first request turns them into the live view without a click or a reload', async () => {
+    vi.stubEnv('npm_command', 'start');
     const { page, call, sidekey, upstream } = await emptyService(open);
     const text = await page.shows('Watch its requests');
-    expect(text).toMatch(/Connect an account[^]*Run an agent[^]*sidekey run -- claude[^]*Watch its requests/);
+    expect(text).toMatch(/Connect an account[^]*Run an agent[^]*Watch its requests/);
+    // `npx sidekey`, unless `sidekey` is on the PATH.
+    expect(text).toContain(`\n${commandName()} run -- claude\n`);
     expect(text).not.toContain('Over time');
     if (page.darkened !== undefined) await examined(page as BrowserPage, 'first-run');
     await page.evaluate('void (window.isSameDocument = true)');

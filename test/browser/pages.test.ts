@@ -35,8 +35,8 @@ describe.each(browsers)('the operator pages, in %s%s', { timeout: 40_000 }, (_na
       ['now', 'Token refreshes'],
       ['accounts', 'theirs'],
       ['approvals', 'No approval is in force.'],
-      ['access', 'no token, on this machine'],
-      ['domains', 'What would happen to a request?'],
+      ['agents', 'no token, on this machine'],
+      ['rules', 'What would happen to a request?'],
       ['audit', 'agent.added'],
       ['people', 'Link to sign in'],
     ] as const) {

@@ -197,7 +197,7 @@ function entryRemedy({ action, pattern: { text: host } }: Domain): Remedy {
 }
 
 /** Returns the narrowest existing entry that covers the hosts of a pattern. */
-function decidedBy(domains: readonly Domain[], wanted: DomainPattern): Domain | undefined {
+export function decidedBy(domains: readonly Domain[], wanted: DomainPattern): Domain | undefined {
   return domains
     .filter(({ pattern }) => pattern.text === wanted.text || isWithin([pattern.text], wanted))
     .toSorted(

@@ -204,7 +204,8 @@ policies:
       [''],
     ]);
     expect((await at.run(['domain', 'list', '--rules'])).stdout).toContain(one.stdout.trimEnd());
-    expect((await at.run(['domain', 'list', 'a.b.example.org'])).stdout).toMatch(/^\*\.example\.org\n/);
+    for (const within of ['a.b.example.org', '*.b.example.org'])
+      expect((await at.run(['domain', 'list', within])).stdout).toMatch(/^\*\.example\.org\n/);
     expect(await at.run(['domain', 'list', 'nowhere.example.com'])).toMatchObject({ exit: 2 });
     expect(await at.run(['domain', 'list', 'https://x/'])).toMatchObject({ exit: 2 });
     expect(await at.json(['domain', 'list'])).toMatchObject([
