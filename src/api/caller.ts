@@ -12,8 +12,6 @@ import { assertSameOrigin, bearerOf, createWebSessions, sessionPrefix } from './
 /** The authenticated caller of a request to the API. */
 export interface Caller extends OperationCaller {
   readonly role: Role;
-  /** The signed-in person; null: the caller has a key. */
-  readonly person: string | null;
   /** Distinguishes the caller from a former one of the same name. */
   readonly id: string;
   /** Address and port of the client. */

@@ -79,6 +79,7 @@ export async function exchangeLoginCode(
       address,
       scopes: scopesOf(role as Role),
       user: role === 'user' ? (user ?? name) : null,
+      person: null,
       owner: name,
       expiresAt: login.notAfter,
     },

@@ -124,10 +124,9 @@ export function responseOf({ answer, span }: Choice): ApprovalResponse {
 
 /** Returns the sentence about the further requests that an answer for a time or a lease allows. */
 export function likeText({ who }: Pick<Question, 'who'>): string {
-  const names = ['agent', ...(who.lease === null ? [] : ['lease']), 'grant'].join(', ');
-  const whose =
-    who.agent === null ? 'grant and fields, from any caller without a token' : `${names} and fields`;
-  return `Like it: all the rule matches with the same ${whose}.`;
+  const same = (names: string) => `Requests like it have the same rule, ${names}account and header fields`;
+  if (who.agent === null) return `${same('')}, and come without a token.`;
+  return `${same(who.lease === null ? 'agent, ' : 'agent, lease, ')}.`;
 }
 
 /** Reports whether a process still waits for the answer to a question. */

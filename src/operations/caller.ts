@@ -11,6 +11,8 @@ export interface Caller {
   readonly scopes: ReadonlySet<Scope>;
   /** The only user whose grants the caller may access; null: all users. */
   readonly user: string | null;
+  /** The person who is signed in to the dashboard; null: the caller has a key, or is at the machine. */
+  readonly person: string | null;
   /** Person behind the caller: signed in, or owner of the key; null: none. */
   readonly owner: string | null;
   /** Milliseconds since the epoch; keys that the caller creates end no later. Null: no limit. */
@@ -19,12 +21,19 @@ export interface Caller {
 
 /** Returns the caller for a person who may read the files of Sidekey, and so may do everything. */
 export function callerAtMachine(name: string): Caller {
-  return { isAtMachine: true, name, scopes: new Set(scopes), user: null, owner: null, expiresAt: null };
+  const whole = { scopes: new Set(scopes), user: null, person: null, owner: null, expiresAt: null };
+  return { isAtMachine: true, name, ...whole };
 }
 
 /** Returns the author of an answer, for people: `alice at the command line`. */
-export function authorOf({ name, isAtMachine }: Pick<Caller, 'name' | 'isAtMachine'>): string {
-  return `${name} ${isAtMachine ? 'at the command line' : 'by the API'}`;
+export function authorOf(caller: Caller): string {
+  return `${caller.name} ${placeOf(caller)}`;
+}
+
+/** Returns the place of a caller, for people. */
+export function placeOf({ isAtMachine, person }: Pick<Caller, 'isAtMachine' | 'person'>): string {
+  if (isAtMachine) return 'at the command line';
+  return person === null ? 'by the API' : 'in the dashboard';
 }
 
 /** Refuses scopes that the caller does not have. @throws SidekeyError `scope_missing` */

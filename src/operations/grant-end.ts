@@ -8,6 +8,7 @@ import { inPages } from '../store/queries.ts';
 import { systemTimers } from '../lib/timers.ts';
 import { connectionOf, isAuth0 } from './auth0-login.ts';
 import { dropDomains } from './domain-entries.ts';
+import { placeOf } from './caller.ts';
 import { grantAnswer, grantMembers } from './grant-answer.ts';
 import { findDomains, findGrant } from './find.ts';
 import { referencesOf } from './lookup.ts';
@@ -41,7 +42,7 @@ export const revokeGrant = changing({
     if (picked.state === 'revoked') return { grant: picked, provider, there: null, at: now() };
     const { here, there } = await endGrant(parts, { id, isLocal: input.local === true }, () =>
       recordChange(audit, { event: 'grant.revoked', grant: id, user, provider: name }, () =>
-        revokeHere(grants, id, `revoked ${caller.isAtMachine ? 'at the command line' : 'by the API'}`),
+        revokeHere(grants, id, `revoked ${placeOf(caller)}`),
       ),
     );
     return { grant: here, provider, there, at: now() };

@@ -173,8 +173,6 @@ export interface PageProps {
   readonly me: Me;
   /** Decoded parts of the address after the name of the page: `#accounts/ID`. */
   readonly args: readonly string[];
-  /** Aborted when the person leaves the page. */
-  readonly signal: AbortSignal;
 }
 
 /** A page of the dashboard. The document shows its title above it. */

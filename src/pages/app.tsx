@@ -1,5 +1,5 @@
 import { type JSX, render } from 'preact';
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { Accounts } from './accounts.tsx';
 import { Agents } from './agents.tsx';
 import { ApiError, call, may, type Page, person, signOut } from './api.ts';
@@ -63,24 +63,6 @@ function decoded(text: string): string {
   } catch {
     return text;
   }
-}
-
-interface ShownProps {
-  readonly entry: Entry;
-  readonly me: Me;
-  readonly args: readonly string[];
-}
-
-/** A page until the person leaves it. */
-function Shown({ entry: { title, page: Content }, me, args }: ShownProps): JSX.Element {
-  const work = useMemo(() => new AbortController(), []);
-  useEffect(() => () => work.abort(), []);
-  return (
-    <>
-      <h1>{title}</h1>
-      <Content me={me} args={args} signal={work.signal} />
-    </>
-  );
 }
 
 function Dashboard({ me }: { readonly me: Me }): JSX.Element {
@@ -152,7 +134,8 @@ function Dashboard({ me }: { readonly me: Me }): JSX.Element {
             </div>
           )}
         </div>
-        <Shown key={visit} entry={entry} me={me} args={args.map(decoded)} />
+        <h1>{entry.title}</h1>
+        <entry.page key={visit} me={me} args={args.map(decoded)} />
       </main>
     </>
   );

@@ -1,8 +1,9 @@
 import { Fragment, type JSX } from 'preact';
-import { useEffect, useMemo, useState } from 'preact/hooks';
-import { call, more, type PageProps, path } from './api.ts';
-import { Empty, Facts, Loaded, Skeleton, Table, Time } from './parts.tsx';
-import { askToNotify, assertSettled, failure, look, notifies, proposals, requests } from './pending.ts';
+import { useEffect, useState } from 'preact/hooks';
+import { call, may, more, type PageProps, path } from './api.ts';
+import type { Line } from './live.ts';
+import { Facts, Loaded, Skeleton, Table, Time } from './parts.tsx';
+import { askToNotify, failure, notifies, proposals, reply, requests } from './pending.ts';
 import { Proposed } from './proposals.tsx';
 import { Action, Failure } from './remedy.tsx';
 import { useAll, useResource } from './resource.ts';
@@ -12,13 +13,12 @@ import type { ShownApproval, StandingApproval } from '../sdk/client/operations.t
 
 /** The time until a request is refused, which counts down. */
 function TimeLeft({ seconds }: { readonly seconds: number }): JSX.Element {
-  const end = useMemo(() => Date.now() + seconds * 1_000, [seconds]);
-  const [now, setNow] = useState(Date.now());
+  const [left, setLeft] = useState(seconds);
   useEffect(() => {
-    const timer = setInterval(() => setNow(Date.now()), 1_000);
+    const end = Date.now() + seconds * 1_000;
+    const timer = setInterval(() => setLeft(Math.max(0, Math.ceil((end - Date.now()) / 1_000))), 1_000);
     return () => clearInterval(timer);
-  }, []);
-  const left = Math.max(0, Math.ceil((end - now) / 1_000));
+  }, [seconds]);
   const minutes = left < 60 ? '' : `${Math.floor(left / 60)} min `;
   return <>{left === 0 ? 'Its time is over.' : `${minutes}${left % 60} s left; then it is refused.`}</>;
 }
@@ -29,23 +29,16 @@ const marked = { background: 'color-mix(in srgb, var(--fair) 25%, transparent)',
 
 const kinds: Readonly<Record<string, string>> = { once: 'good', deny: 'danger' };
 
-interface RequestProps {
-  readonly id: string;
-  readonly mayAnswer: boolean;
-}
-
 /** The card of a request. Its texts are those of its link page. */
-function Request({ id, mayAnswer }: RequestProps): JSX.Element {
+function Request({ id }: { readonly id: string }): JSX.Element {
+  const mayAnswer = may('approvals:write');
   const isWaiting = requests.entries.value?.some((each) => each.id === id);
   const shown = useResource(
     (signal) => call<ShownApproval>(path`GET /v2/approvals/${id}`, undefined, signal),
     [id, isWaiting],
   );
-  const reply = (answer: string, span: string | null) => async () => {
-    if (answer !== 'deny') assertSettled();
-    await call(path`POST /v2/approvals/${id}`, span === null ? { answer } : { answer, span });
-    await look();
-  };
+  const post = (said: string, span: string | null) =>
+    reply(path`POST /v2/approvals/${id}`, said !== 'deny', { answer: said, ...(span !== null && { span }) });
   return (
     <article tabIndex={0} data-request={id}>
       <Loaded of={shown} skeleton={6}>
@@ -75,7 +68,7 @@ function Request({ id, mayAnswer }: RequestProps): JSX.Element {
                   {answers.map(({ answer: said, span, label, effect }) => (
                     <div key={label}>
                       <dt>
-                        <Action label={label} kind={kinds[said] ?? 'quiet'} run={reply(said, span)} />
+                        <Action label={label} kind={kinds[said] ?? 'quiet'} run={() => post(said, span)} />
                       </dt>
                       <dd>{effect}</dd>
                     </div>
@@ -91,7 +84,8 @@ function Request({ id, mayAnswer }: RequestProps): JSX.Element {
   );
 }
 
-function InForce({ mayAnswer }: Pick<RequestProps, 'mayAnswer'>): JSX.Element {
+function InForce(): JSX.Element {
+  const mayAnswer = may('approvals:write');
   const standing = useAll<StandingApproval>('/v2/approvals/standing', requests.entries.value);
   const end = (id: string) => () => standing.change(path`DELETE /v2/approvals/${id}`);
   return (
@@ -99,7 +93,7 @@ function InForce({ mayAnswer }: Pick<RequestProps, 'mayAnswer'>): JSX.Element {
       {(entries) => (
         <Table
           caption="Approvals in force"
-          headings={['Agent', 'Credential', 'Rule', 'Ends', 'By', 'Actions']}
+          headings={['Agent', 'Account', 'Rule', 'Ends', 'By', 'Actions']}
           rows={entries.map(({ id, agent, grant_name, rule, rule_name, until, by }) => [
             agent ?? 'any caller',
             grant_name,
@@ -114,9 +108,6 @@ function InForce({ mayAnswer }: Pick<RequestProps, 'mayAnswer'>): JSX.Element {
     </Loaded>
   );
 }
-
-type Line = Readonly<Record<'time' | 'event', string>> &
-  Readonly<Partial<Record<'agent' | 'method' | 'host' | 'path' | 'reason', string>>>;
 
 const outcomes: Readonly<Record<string, string>> = {
   'approval.allowed': 'Allowed',
@@ -163,19 +154,20 @@ function onKey({ key, target, ctrlKey, altKey, metaKey }: KeyboardEvent): void {
 }
 
 /** Requests and proposals that wait, or the request that the address names. */
-export function Approvals({ me: { scopes }, args: [wanted] }: PageProps): JSX.Element {
+export function Approvals({ args: [wanted] }: PageProps): JSX.Element {
   useEffect(() => {
     addEventListener('keydown', onKey);
     return () => removeEventListener('keydown', onKey);
   }, []);
-  const mayAnswer = scopes.includes('approvals:write');
+  const mayReadRules = may('config:read');
+  const mayReadLog = may('audit:read');
   if (wanted !== undefined)
     return (
       <>
         <p>
           <a href="#approvals">All approvals</a>
         </p>
-        <Request id={wanted} mayAnswer={mayAnswer} />
+        <Request id={wanted} />
       </>
     );
   const waiting = requests.entries.value;
@@ -192,29 +184,21 @@ export function Approvals({ me: { scopes }, args: [wanted] }: PageProps): JSX.El
       {waiting === undefined && failure.value === undefined && <Skeleton lines={4} />}
       <div aria-live="polite">
         {waiting?.length === 0 && proposed.length === 0 && (
-          <Empty
-            title="No request waits."
-            action={
-              scopes.includes('config:read') && (
-                <a class="button quiet" href="#rules">
-                  Open rules
-                </a>
-              )
-            }
-          >
-            A request appears here if its rule needs approval.
-          </Empty>
+          <p class="none">
+            No request waits. A request appears here if its{' '}
+            {mayReadRules ? <a href="#rules">rule</a> : 'rule'} needs approval.
+          </p>
         )}
       </div>
       {waiting?.map(({ id }) => (
-        <Request key={id} id={id} mayAnswer={mayAnswer} />
+        <Request key={id} id={id} />
       ))}
       {proposed.map(({ id, answer }) => (
-        <Proposed key={id} id={id} outcome={answer?.outcome} scopes={scopes} />
+        <Proposed key={id} id={id} outcome={answer?.outcome} />
       ))}
       <h2>In force</h2>
-      <InForce mayAnswer={mayAnswer} />
-      {scopes.includes('audit:read') && (
+      <InForce />
+      {mayReadLog && (
         <>
           <h2>History</h2>
           <History />

@@ -1,16 +1,16 @@
-import { signal, useSignal } from '@preact/signals';
+import { signal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { call, download, follow, type PageProps } from './api.ts';
-import { Exchange, type EventLine } from './exchange.tsx';
-import { requestOf } from './live.ts';
-import { Badge, Check, Choice, Empty, Field, Form, Table, Time } from './parts.tsx';
+import { Exchange } from './exchange.tsx';
+import { type Line, requestOf } from './live.ts';
+import { Badge, Check, Choice, Field, Form, Table, Time } from './parts.tsx';
 import { Action } from './remedy.tsx';
 import { Rows, usePages } from './rows.tsx';
 
 /** Page "Audit": events that meet conditions, new events, and the verification of the log. */
 
-/** Conditions of the list. They stay while the person looks at one request. */
+/** Conditions of the list, with local times. They stay while the person looks at one request. */
 const conditions = signal<Readonly<Record<string, string>>>({});
 /** True if the list shows local times in place of spans. */
 const exactItem = 'sidekey-exact-times';
@@ -19,15 +19,20 @@ const isExact = signal(localStorage.getItem(exactItem) === 'yes');
 /** Maximum number of new lines above the list. With more of them the list is read again. */
 const maxNew = 500;
 
-export function Audit({ args: [exchange], ...rest }: PageProps): JSX.Element {
-  return exchange === undefined ? <Events {...rest} /> : <Exchange id={exchange} />;
+export function Audit({ args: [exchange] }: PageProps): JSX.Element {
+  return exchange === undefined ? <Events /> : <Exchange id={exchange} />;
 }
 
-function Events({ signal: left }: Pick<PageProps, 'signal'>): JSX.Element {
-  const query = new URLSearchParams(conditions.value).toString();
-  const pages = usePages<EventLine>(`/v2/audit/events?${query}`);
-  const isLive = useSignal(true);
-  const [fresh, setFresh] = useState<readonly EventLine[]>([]);
+const isTime = (name: string) => name === 'since' || name === 'until';
+
+function Events(): JSX.Element {
+  const given = Object.entries(conditions.value);
+  const query = new URLSearchParams(
+    given.map(([name, value]) => [name, isTime(name) ? new Date(value).toISOString() : value]),
+  ).toString();
+  const pages = usePages<Line>(`/v2/audit/events?${query}`);
+  const [isLive, setLive] = useState(true);
+  const [fresh, setFresh] = useState<readonly Line[]>([]);
   const [resets, setResets] = useState(0);
   const removeConditions = () => {
     conditions.value = {};
@@ -35,14 +40,14 @@ function Events({ signal: left }: Pick<PageProps, 'signal'>): JSX.Element {
   };
   useEffect(() => {
     setFresh([]);
-    if (!isLive.value) return undefined;
+    if (!isLive) return undefined;
     const stop = new AbortController();
     // The last lines too, because one may be written between the list and the stream.
-    void follow(`/v2/audit/stream?lines=100&${query}`, AbortSignal.any([stop.signal, left]), (data) =>
-      setFresh((before) => [JSON.parse(data) as EventLine, ...before]),
+    void follow(`/v2/audit/stream?lines=100&${query}`, stop.signal, (data) =>
+      setFresh((before) => [JSON.parse(data) as Line, ...before]),
     );
     return () => stop.abort();
-  }, [query, isLive.value]);
+  }, [query, isLive]);
   useEffect(() => {
     if (fresh.length <= maxNew) return;
     setFresh([]);
@@ -58,7 +63,7 @@ function Events({ signal: left }: Pick<PageProps, 'signal'>): JSX.Element {
         <Check
           label="Show new events"
           checked={isLive}
-          onChange={(event) => (isLive.value = event.currentTarget.checked)}
+          onChange={(event) => setLive(event.currentTarget.checked)}
         />
         <Check
           label="Exact times"
@@ -80,13 +85,14 @@ function Events({ signal: left }: Pick<PageProps, 'signal'>): JSX.Element {
         source={{ ...pages, entries }}
         row={cells}
         none={
-          query !== '' ? (
-            <Empty
-              title="No event fits."
-              action={<Action label="Remove the conditions" run={removeConditions} />}
-            />
+          query === '' ? (
+            <p class="none">
+              The log has no events yet. <a href="#now">Send a first request</a>
+            </p>
           ) : (
-            <Empty title="The log has no events yet." action={<a href="#now">Send a first request</a>} />
+            <p class="none">
+              No event fits. <Action label="Remove the conditions" kind="quiet" run={removeConditions} />
+            </p>
           )
         }
       />
@@ -94,11 +100,9 @@ function Events({ signal: left }: Pick<PageProps, 'signal'>): JSX.Element {
   );
 }
 
-function keyOf({ node, seq }: EventLine): string {
-  return `${node}:${seq}`;
-}
+const keyOf = ({ node, seq }: Line) => `${node}:${seq}`;
 
-function cells(line: EventLine): (JSX.Element | string)[] {
+function cells(line: Line): (JSX.Element | string)[] {
   const { time, event, exchange, agent, by, outcome, status, code, reason = '' } = line;
   const request = requestOf(line);
   const state = event === 'denied' ? event : exchange === undefined ? undefined : outcome;
@@ -133,48 +137,30 @@ const outcomes = ['', 'allow', 'deny', 'ok', 'failed', 'aborted'];
 
 /** The conditions, of which the rarer ones are folded. */
 function Conditions(): JSX.Element {
-  const { since, until, ...values } = conditions.value;
-  const isFolded = ['until', 'outcome', ...Object.keys(rare)].every((name) => !conditions.value[name]);
+  const { value: values } = conditions;
+  const isFolded = ['until', 'outcome', ...Object.keys(rare)].every((name) => !values[name]);
   const text = (label: string, name: string, placeholder = '') => (
     <Field key={name} label={label} name={name} placeholder={placeholder} defaultValue={values[name] ?? ''} />
   );
+  const time = (label: string, name: string) => (
+    <Field label={label} name={name} type="datetime-local" defaultValue={values[name] ?? ''} />
+  );
   return (
-    <Form label="Filter" submit={(given) => (conditions.value = inUtc(given))} keep>
+    <Form label="Filter" submit={(given) => (conditions.value = given)} keep>
       {text('Event', 'event', 'denied, grant.*')}
       {text('Agent', 'agent')}
       {text('Host', 'host')}
-      <Moment label="Since" name="since" at={since} />
+      {time('Since', 'since')}
       <details class="more" open={!isFolded}>
         <summary>More conditions</summary>
         <div class="bar">
-          <Moment label="Until" name="until" at={until} />
+          {time('Until', 'until')}
           <Choice label="Outcome" name="outcome" options={outcomes} chosen={values['outcome'] ?? ''} />
           {Object.entries(rare).map(([name, [label, example]]) => text(label, name, example))}
         </div>
       </details>
     </Form>
   );
-}
-
-function Moment({ at = '', ...props }: { label: string; name: string; at: string | undefined }): JSX.Element {
-  return <Field {...props} type="datetime-local" defaultValue={localTime(at)} />;
-}
-
-/** Returns the conditions with their times in UTC. */
-function inUtc(given: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
-  return Object.fromEntries(
-    Object.entries(given).map(([name, value]) => [
-      name,
-      name === 'since' || name === 'until' ? new Date(value).toISOString() : value,
-    ]),
-  );
-}
-
-/** Returns a time as a field of the type `datetime-local` has it. */
-function localTime(at: string): string {
-  if (at === '') return '';
-  const time = new Date(at);
-  return new Date(time.getTime() - time.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
 }
 
 interface Verified extends Readonly<Record<'lines' | 'files' | 'omitted', number>> {

@@ -5,19 +5,14 @@ import { Table } from './parts.tsx';
 
 /** Charts of numbers over time. */
 
-interface Series {
-  readonly name: string;
-  readonly values: readonly (number | null)[];
-}
-
 interface ChartProps {
   readonly title: string;
   readonly unit: string;
-  readonly series: readonly Series[];
+  readonly series: readonly { readonly name: string; readonly values: readonly (number | null)[] }[];
   /** Start of each bucket. */
   readonly times: readonly string[];
   /** Called with the window that the person selects with the pointer. */
-  readonly onWindow?: (from: Date, to: Date) => void;
+  readonly onWindow: (from: Date, to: Date) => void;
 }
 
 const colors = ['--accent', '--bad', '--good', '--fair'];
@@ -55,7 +50,7 @@ function optionsOf({ series, unit, onWindow }: ChartProps, width: number): Plot.
     width,
     height: 160,
     legend: { show: false },
-    cursor: { drag: { x: onWindow !== undefined, y: false, setScale: false }, points: { size: 6 } },
+    cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 6 } },
     scales: { y: { range: (_plot, _least, most) => [0, Math.max(1, most * 1.1)] } },
     axes: [
       { ...axis, size: 44 },
@@ -77,7 +72,7 @@ function optionsOf({ series, unit, onWindow }: ChartProps, width: number): Plot.
           const { left, width: span } = plot.select;
           if (span < 4) return;
           const at = (x: number) => new Date(plot.posToVal(x, 'x') * 1_000);
-          onWindow?.(at(left), at(left + span));
+          onWindow(at(left), at(left + span));
           plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
         },
       ],
@@ -85,23 +80,14 @@ function optionsOf({ series, unit, onWindow }: ChartProps, width: number): Plot.
   };
 }
 
-/** A chart with a sentence for screen readers, and its numbers as a table. */
+/** A chart with a sentence for screen readers, and its numbers as a table. Other series need another `key`. */
 export function Chart(props: ChartProps): JSX.Element {
   const { title, unit, series, times } = props;
   const box = useRef<HTMLDivElement>(null);
-  const latest = useRef(props);
-  latest.current = props;
   const plot = useRef<Plot | undefined>(undefined);
-  const names = series.map(({ name }) => name).join('\n');
-  const data = [
-    times.map((time) => new Date(time).getTime() / 1_000),
-    ...series.map(({ values }) => [...values]),
-  ] as Plot.AlignedData;
   useEffect(() => {
-    const element = box.current;
-    if (element === null) return undefined;
-    const chart = new Plot(optionsOf(latest.current, element.clientWidth), data, element);
-    plot.current = chart;
+    const element = box.current!;
+    const chart = (plot.current = new Plot(optionsOf(props, element.clientWidth), [[]], element));
     const sizes = new ResizeObserver(() => chart.setSize({ width: element.clientWidth, height: 160 }));
     sizes.observe(element);
     const theme = matchMedia('(prefers-color-scheme: dark)');
@@ -112,8 +98,11 @@ export function Chart(props: ChartProps): JSX.Element {
       theme.removeEventListener('change', redraw);
       chart.destroy();
     };
-  }, [names, unit, props.onWindow === undefined]);
-  useEffect(() => plot.current?.setData(data), [series, times]);
+  }, []);
+  useEffect(() => {
+    const seconds = times.map((time) => new Date(time).getTime() / 1_000);
+    plot.current!.setData([seconds, ...series.map(({ values }) => values)] as Plot.AlignedData);
+  });
   const most = series.map(({ name, values }) => {
     const numbers = values.filter((value) => value !== null);
     return `${name}: ${numbers.length === 0 ? 'nothing' : `at most ${textOf(Math.max(...numbers), unit)}`}`;

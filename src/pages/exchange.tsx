@@ -2,28 +2,13 @@ import type { JSX } from 'preact';
 import { path } from './api.ts';
 import { grantName } from './grant-name.ts';
 import { durationText, type Line, LiveRows, requestOf, type Row } from './live.ts';
-import { Badge, Empty, Facts, Loaded, Table, Time } from './parts.tsx';
+import { Badge, Facts, Loaded, Table, Time } from './parts.tsx';
 import { useAll } from './resource.ts';
 
 /** One request, from the events of the audit log that belong to it. */
 
-export interface EventLine
-  extends Line, Readonly<Partial<Record<'by' | 'user' | 'subject' | 'client' | 'approval', string>>> {
-  readonly node: string;
-  readonly seq: number;
-  readonly port?: number;
-  /** Fingerprint of the credential. */
-  readonly credential?: string;
-  /** Names of credentials that the client sent itself. */
-  readonly foreign?: string;
-  /** Number of places where an answer contained the credential. */
-  readonly leaks?: number;
-  readonly bytes_in?: number;
-  readonly bytes_out?: number;
-}
-
 export function Exchange({ id }: { readonly id: string }): JSX.Element {
-  const events = useAll<EventLine>(path`/v2/audit/events?order=asc&exchange=${id}`);
+  const events = useAll<Line>(path`/v2/audit/events?order=asc&exchange=${id}`);
   return (
     <>
       <p>
@@ -34,7 +19,7 @@ export function Exchange({ id }: { readonly id: string }): JSX.Element {
           lines.length > 0 ? (
             <Story lines={lines} />
           ) : (
-            <Empty title="The log has no such request.">Retention may have removed its events.</Empty>
+            <p class="none">The log has no such request. Retention may have removed its events.</p>
           )
         }
       </Loaded>
@@ -60,7 +45,7 @@ const words: Readonly<Record<string, string>> = {
   discovery: 'the agent asked what it may call',
 };
 
-function Story({ lines }: { readonly lines: readonly EventLine[] }): JSX.Element {
+function Story({ lines }: { readonly lines: readonly Line[] }): JSX.Element {
   const rows = new LiveRows();
   for (const line of lines) rows.take(line);
   const [row] = rows.rows({ notes: true });
@@ -87,13 +72,12 @@ function Story({ lines }: { readonly lines: readonly EventLine[] }): JSX.Element
           words[event] ?? event,
           [outcome, status, code, by, reason].filter((part) => part !== undefined).join(' · '),
         ])}
-        none=""
       />
     </>
   );
 }
 
-type RequestFields = Partial<EventLine> & Pick<Row, 'time' | 'event'> & Partial<Row>;
+type RequestFields = Partial<Line> & Pick<Row, 'time' | 'event'> & Partial<Row>;
 
 /** Facts of a request or an event. Omits those that the log does not have. */
 export function RequestFacts({ of }: { readonly of: RequestFields }): JSX.Element {

@@ -1,7 +1,7 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { call, type PageProps } from './api.ts';
-import { Badge, Empty, Loaded, Table, Time } from './parts.tsx';
+import { call, may } from './api.ts';
+import { Badge, Loaded, Table, Time } from './parts.tsx';
 import { Action, WayOut } from './remedy.tsx';
 import { useAll, useAnswer } from './resource.ts';
 import type { Node, Status } from '../sdk/client/operations.ts';
@@ -14,21 +14,16 @@ interface Check {
   readonly text: string;
 }
 
-type Need = Status['needs'][number];
+type Checked = Readonly<Record<string, Check>>;
+type Client = Readonly<Record<'name' | 'library' | 'verdict', string>> & { readonly said: string | null };
 
-interface Examined {
-  readonly checks: Readonly<Record<string, Check>>;
-  readonly clients: readonly {
-    readonly name: string;
-    readonly library: string;
-    readonly verdict: string;
-    readonly said: string | null;
-  }[];
-  readonly notes: readonly Need[];
-  readonly needs: readonly Need[];
+interface Examined extends Pick<Status, 'needs'> {
+  readonly checks: Checked;
+  readonly clients: readonly Client[];
+  readonly notes: Status['needs'];
 }
 
-export function Health({ me }: PageProps): JSX.Element {
+export function Health(): JSX.Element {
   const status = useAnswer<Status>('GET /v2/status');
   const nodes = useAll<Node>('/v2/nodes');
   return (
@@ -38,7 +33,7 @@ export function Health({ me }: PageProps): JSX.Element {
           <>
             <Needs needs={needs} reload={status.reload} />
             <h2>Checks</h2>
-            <Checks checks={checks as Readonly<Record<string, Check>>} />
+            <Checks checks={checks as Checked} />
           </>
         )}
       </Loaded>
@@ -54,23 +49,17 @@ export function Health({ me }: PageProps): JSX.Element {
               key_id,
               <Time at={seen_at} />,
             ])}
-            none=""
           />
         </>
       )}
-      {me.scopes.includes('config:write') && <Examination />}
+      {may('config:write') && <Examination />}
     </>
   );
 }
 
-interface NeedsProps {
-  readonly needs: readonly Need[];
-  readonly reload: () => unknown;
-}
-
 /** Open problems. Requests that wait for a person come first: somebody is stopped by them. */
-function Needs({ needs, reload }: NeedsProps): JSX.Element {
-  if (needs.length === 0) return <Empty title="Nothing needs attention: everything works." />;
+function Needs({ needs, reload }: Pick<Status, 'needs'> & { reload: () => unknown }): JSX.Element {
+  if (needs.length === 0) return <p class="none">Nothing needs attention: everything works.</p>;
   return (
     <>
       <h2>Needs attention</h2>
@@ -88,7 +77,7 @@ function Needs({ needs, reload }: NeedsProps): JSX.Element {
   );
 }
 
-function Checks({ checks }: { readonly checks: Readonly<Record<string, Check>> }): JSX.Element {
+function Checks({ checks }: { readonly checks: Checked }): JSX.Element {
   return (
     <Table
       caption="Checks"
@@ -98,7 +87,6 @@ function Checks({ checks }: { readonly checks: Readonly<Record<string, Check>> }
         <Badge state={ok ? 'ok' : 'problem'} />,
         text,
       ])}
-      none=""
     />
   );
 }

@@ -1,22 +1,21 @@
+import { signal } from '@preact/signals';
+
 /** Requests as rows, from lines of the audit log. Knows no document, so tests run it in Node. */
 
-/** A line of the audit log: the fields that a row needs. */
-export interface Line {
+type Fields<Name extends string, Value> = Readonly<Partial<Record<Name, Value>>>;
+
+/**
+ * A line of the audit log: the fields that pages show. `credential` is a fingerprint, `foreign` the names of
+ * credentials that the client sent, `leaks` the number of places where an answer contained the credential.
+ */
+export interface Line
+  extends
+    Fields<'agent' | 'approval' | 'by' | 'client' | 'code' | 'credential' | 'exchange' | 'foreign', string>,
+    Fields<'grant' | 'host' | 'lease' | 'method' | 'node' | 'outcome' | 'path' | 'provider', string>,
+    Fields<'reason' | 'subject' | 'user', string>,
+    Fields<'bytes_in' | 'bytes_out' | 'duration_ms' | 'leaks' | 'port' | 'seq' | 'status', number> {
   readonly time: string;
   readonly event: string;
-  readonly exchange?: string;
-  readonly agent?: string;
-  readonly lease?: string;
-  readonly host?: string;
-  readonly method?: string;
-  readonly path?: string;
-  readonly grant?: string;
-  readonly status?: number;
-  readonly outcome?: string;
-  readonly code?: string;
-  readonly reason?: string;
-  readonly duration_ms?: number;
-  readonly provider?: string;
 }
 
 /** Returns a request as `GET api.github.com/user`; the host or service of an event that is no request. */
@@ -67,6 +66,11 @@ export interface RowFilter {
   readonly notes?: boolean;
 }
 
+/** Returns the value of a row that a filter compares. The host of an event may have a port. */
+export function comparedOf(row: Row, name: 'agent' | 'host' | 'grant' | 'state'): string | undefined {
+  return name === 'host' ? row.host?.replace(/^([^:]+|\[.*\]):\d+$/, '$1') : row[name];
+}
+
 /** The newest requests and events. */
 export class LiveRows {
   readonly #capacity: number;
@@ -75,6 +79,8 @@ export class LiveRows {
   /** Numbers of requests that have begun, and of refusals, since the first line. */
   requests = 0;
   refused = 0;
+  /** Advances when new lines are to be shown. */
+  readonly version = signal(0);
 
   constructor(capacity = 5_000) {
     this.#capacity = capacity;
@@ -109,10 +115,10 @@ export class LiveRows {
   /** Returns the rows that meet all conditions, the newest first. */
   rows({ text = '', notes = false, ...exact }: RowFilter = {}): readonly Row[] {
     const part = text.toLowerCase();
-    const wanted = Object.entries(exact).filter(([, value]) => value !== '') as ['agent', string][];
+    const wanted = Object.entries(exact).filter(([, value]) => value !== '') as ['host', string][];
     const fits = (row: Row) =>
       (notes || row.state !== 'note') &&
-      wanted.every(([name, value]) => row[name] === value) &&
+      wanted.every(([name, value]) => comparedOf(row, name) === value) &&
       (part === '' ||
         [row.agent, requestOf(row), row.status, row.code, row.event].join(' ').toLowerCase().includes(part));
     return this.#rows.filter(fits).slice(-this.#capacity).toReversed();
@@ -137,27 +143,4 @@ export class LiveRows {
       for (const old of this.#rows.splice(0, extra)) this.#byExchange.delete(old.exchange ?? '');
     return row;
   }
-}
-
-/** Milliseconds between two commits. */
-const paceMs = 100;
-
-/** Returns a function that requests a commit: before a frame, and at most one in 100 ms. */
-export function createCommits(
-  { now, frame }: { now: () => number; frame: (run: () => void) => void },
-  commit: () => void,
-): () => void {
-  let isRequested = false;
-  let last = -Infinity;
-  const run = (): void => {
-    if (now() - last < paceMs) return frame(run);
-    isRequested = false;
-    last = now();
-    commit();
-  };
-  return () => {
-    if (isRequested) return;
-    isRequested = true;
-    frame(run);
-  };
 }

@@ -13,10 +13,7 @@ interface Caller extends Pick<Agent, 'name' | 'state'> {
 /** Agents that the matrix shows at a time. Each needs a request. */
 const maxColumns = 20;
 
-interface Status {
-  readonly proxy: { readonly agents: string };
-  readonly domains: { readonly unmatched: string };
-}
+type Status = Readonly<Record<'proxy' | 'domains', Readonly<Record<string, string>>>>;
 
 /** Hosts with an account, and the callers that get its credential there. */
 export function Matrix({ agents }: { readonly agents: readonly string[] }): JSX.Element {
@@ -32,8 +29,8 @@ export function Matrix({ agents }: { readonly agents: readonly string[] }): JSX.
       const anybody: Caller = { name: 'no token, on this machine', state: 'enabled', reaches: null };
       return {
         domains: domains.filter(({ action }) => action === 'grant'),
-        unmatched: status.domains.unmatched,
-        callers: status.proxy.agents === 'optional' ? [...callers, anybody] : callers,
+        unmatched: status.domains['unmatched'],
+        callers: status.proxy['agents'] === 'optional' ? [...callers, anybody] : callers,
       };
     },
     [names.join()],

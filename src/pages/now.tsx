@@ -1,77 +1,72 @@
-import { type ReadonlySignal, useSignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { call, follow, type PageProps } from './api.ts';
+import { call, follow, may } from './api.ts';
 import { FirstSteps } from './first-steps.tsx';
-import { createCommits, type Line, LiveRows, type RowFilter } from './live.ts';
+import { type Line, LiveRows, type RowFilter } from './live.ts';
 import { OverTime } from './over-time.tsx';
-import { Empty, Loaded } from './parts.tsx';
+import { Loaded } from './parts.tsx';
 import { Requests } from './requests.tsx';
 import { useResource, waiting } from './resource.ts';
-import type { Me } from '../sdk/client/operations.ts';
 
 /** Page "Now": requests as they pass, and the first steps of a person whose Sidekey has seen none. */
 
 /** Milliseconds for which the stream of a hidden page stays open. */
 const hiddenMs = 30_000;
 
-interface Live {
-  readonly rows: LiveRows;
-  /** Changes with each commit of new lines. */
-  readonly version: ReadonlySignal<number>;
-}
+/** Milliseconds between two times at which new lines are shown. */
+const paceMs = 100;
 
 /** Follows the audit log while the page is visible. */
-function useLive(isAllowed: boolean, signal: AbortSignal): Live {
+function useLive(isAllowed: boolean): LiveRows {
   const [rows] = useState(() => new LiveRows());
-  const version = useSignal(0);
   useEffect(() => {
     if (!isAllowed) return undefined;
-    const frames = { now: () => performance.now(), frame: requestAnimationFrame.bind(window) };
-    const changed = createCommits(frames, () => (version.value += 1));
-    let work: AbortController | undefined;
-    let timer: ReturnType<typeof setTimeout> | undefined;
+    let closing: ReturnType<typeof setTimeout> | undefined;
+    let isChanged = false;
+    const show = () => {
+      isChanged = false;
+      rows.version.value += 1;
+    };
     const open = () => {
-      const mine = (work = new AbortController());
+      const work = new AbortController();
       rows.clear();
-      const take = (data: string) => {
+      void follow('/v2/audit/stream?lines=1000', work.signal, (data) => {
         rows.take(JSON.parse(data) as Line);
-        changed();
-      };
-      const both = AbortSignal.any([mine.signal, signal]);
-      void follow('/v2/audit/stream?lines=1000', both, take).then(() => {
+        if (!isChanged) setTimeout(show, paceMs);
+        isChanged = true;
+      }).then(() => {
         // The stream was refused: the session has ended, or the right.
-        if (!both.aborted) location.reload();
+        if (!work.signal.aborted) location.reload();
       });
+      return work;
     };
-    const close = () => {
-      work?.abort();
-      work = undefined;
-    };
+    let stream = open();
     const turned = () => {
-      clearTimeout(timer);
-      if (document.hidden) timer = setTimeout(close, hiddenMs);
-      else if (work === undefined) open();
+      clearTimeout(closing);
+      if (document.hidden) closing = setTimeout(() => stream.abort(), hiddenMs);
+      else if (stream.signal.aborted) stream = open();
     };
     document.addEventListener('visibilitychange', turned);
-    open();
     return () => {
       document.removeEventListener('visibilitychange', turned);
-      clearTimeout(timer);
-      close();
+      clearTimeout(closing);
+      stream.abort();
     };
   }, []);
-  return { rows, version };
+  return rows;
 }
 
-export function Now({ me, signal }: PageProps): JSX.Element {
-  const isReader = me.scopes.includes('audit:read');
-  const live = useLive(isReader, signal);
-  const before = useResource(async (ending) =>
-    isReader
-      ? call<{ data: unknown[] }>('GET /v2/audit/events?event=outcome&limit=1', undefined, ending)
-      : null,
-  );
+export function Now(): JSX.Element {
+  const isReader = may('audit:read');
+  const rows = useLive(isReader);
+  const [filter, setFilter] = useState<RowFilter>({});
+  // The log may have no request when the page is opened.
+  const [hasRequest, setRequest] = useState(false);
+  useEffect(() => rows.version.subscribe(() => rows.requests > 0 && setRequest(true)), []);
+  const before = useResource(async (signal) => {
+    const newest = 'GET /v2/audit/events?event=outcome&limit=1';
+    return isReader && (await call<{ data: unknown[] }>(newest, undefined, signal)).data.length > 0;
+  });
   const { value: count } = waiting;
   return (
     <>
@@ -83,40 +78,23 @@ export function Now({ me, signal }: PageProps): JSX.Element {
           <a href="#approvals">Answer</a>
         </p>
       )}
+      {!isReader && (
+        <p class="none">
+          Requests are for operators and auditors. <a href="#approvals">Approvals</a>
+        </p>
+      )}
       <Loaded of={before} skeleton={8}>
-        {(found) =>
-          found === null ? (
-            <Empty
-              title="Requests are for operators and auditors."
-              action={<a href="#approvals">Approvals</a>}
-            />
+        {(hadRequest) =>
+          hadRequest || hasRequest ? (
+            <>
+              <Requests rows={rows} filter={filter} setFilter={setFilter} />
+              <OverTime filter={filter} />
+            </>
           ) : (
-            <Watched me={me} live={live} isEmpty={found.data.length === 0} />
+            isReader && <FirstSteps changes={rows.version} />
           )
         }
       </Loaded>
-    </>
-  );
-}
-
-interface WatchedProps {
-  readonly me: Me;
-  readonly live: Live;
-  /** True if the log had no request when the page was opened. */
-  readonly isEmpty: boolean;
-}
-
-/** The first steps until the first request, and then the requests. */
-function Watched({ me, live, isEmpty }: WatchedProps): JSX.Element {
-  const [filter, setFilter] = useState<RowFilter>({});
-  const [hasRequest, setRequest] = useState(!isEmpty);
-  const { version, rows } = live;
-  useEffect(() => version.subscribe(() => rows.requests > 0 && setRequest(true)), []);
-  if (!hasRequest) return <FirstSteps changes={version} />;
-  return (
-    <>
-      <Requests me={me} rows={rows} version={version} filter={filter} setFilter={setFilter} />
-      <OverTime filter={filter} />
     </>
   );
 }

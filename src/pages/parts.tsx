@@ -41,7 +41,7 @@ export interface TableProps {
   readonly headings: readonly string[];
   readonly rows: readonly (readonly ComponentChildren[])[];
   /** Shown if there are no rows. */
-  readonly none: ComponentChildren;
+  readonly none?: ComponentChildren;
 }
 
 /** A short list. On a narrow screen each row is a block with headings. */

@@ -1,5 +1,5 @@
 import { signal } from '@preact/signals';
-import { ApiError, send } from './api.ts';
+import { ApiError, call, send } from './api.ts';
 import { waiting } from './resource.ts';
 import type { Approval, Proposal } from '../sdk/client/operations.ts';
 
@@ -43,10 +43,12 @@ let movedAt = 0;
 /** Milliseconds after such a change in which a click may be for another request. */
 const settleMs = 400;
 
-/** Refuses a click on an entry that has just moved. @throws ApiError */
-export function assertSettled(): void {
-  if (Math.abs(Date.now() - movedAt) < settleMs)
+/** Sends an answer, and reads the lists again. Refuses a yes to a card that has just moved. @throws ApiError */
+export async function reply(what: string, isYes: boolean, body?: unknown): Promise<void> {
+  if (isYes && Math.abs(Date.now() - movedAt) < settleMs)
     throw new ApiError(0, { detail: 'The list has just changed: look, and press again.' });
+  await call(what, body);
+  await look();
 }
 
 async function read(): Promise<void> {
@@ -66,7 +68,7 @@ async function read(): Promise<void> {
 let last = Promise.resolve();
 
 /** Reads both lists after a read in progress. */
-export function look(): Promise<void> {
+function look(): Promise<void> {
   return (last = last.then(read));
 }
 

@@ -1,7 +1,7 @@
 import type { JSX } from 'preact';
-import { asTyped, call, path } from './api.ts';
+import { asTyped, call, may, path } from './api.ts';
 import { Diff, Facts, Loaded, Time } from './parts.tsx';
-import { assertSettled, look } from './pending.ts';
+import { reply } from './pending.ts';
 import { Action } from './remedy.tsx';
 import { useResource } from './resource.ts';
 import type { Proposal, ProposalWithEffect } from '../sdk/client/operations.ts';
@@ -10,28 +10,24 @@ interface ProposedProps {
   readonly id: string;
   /** Outcome of an answer that did not end it. */
   readonly outcome: string | undefined;
-  readonly scopes: readonly string[];
 }
 
 /** The card of a proposal: its effects, and buttons for people who may answer it. */
-export function Proposed({ id, outcome, scopes }: ProposedProps): JSX.Element {
+export function Proposed({ id, outcome }: ProposedProps): JSX.Element {
   const shown = useResource(
     (signal) => call<ProposalWithEffect>(path`GET /v2/proposals/${id}`, undefined, signal),
     [outcome],
   );
-  const reply = (label: string, verb: string, kind: string, body?: unknown) => {
-    const run = async () => {
-      if (verb !== 'decline') assertSettled();
-      await call(`${path`POST /v2/proposals/${id}`}/${verb}`, body);
-      await look();
-    };
+  const answer = (label: string, verb: string, kind: string, body?: unknown) => {
+    const run = () => reply(`${path`POST /v2/proposals/${id}`}/${verb}`, verb !== 'decline', body);
     return <Action label={label} kind={kind} run={run} />;
   };
-  const mayAnswer = scopes.includes('approvals:write');
+  const mayAnswer = may('approvals:write');
+  const mayChangeRules = may('config:write');
   return (
     <article tabIndex={0}>
       <Loaded of={shown} skeleton={6}>
-        {({ agent, lease, change, reason, expires_at, answer, diff, commands, notes }) => {
+        {({ agent, lease, change, reason, expires_at, answer: given, diff, commands, notes }) => {
           const isDomain = change.kind === 'domain';
           return (
             <>
@@ -39,7 +35,7 @@ export function Proposed({ id, outcome, scopes }: ProposedProps): JSX.Element {
               <Facts
                 of={{
                   Reason: <q>{reason}</q>,
-                  Credential: isDomain && (change.grant ?? 'none: a tunnel that Sidekey does not look into'),
+                  Account: isDomain && (change.grant ?? 'none: a tunnel that Sidekey does not look into'),
                   Scopes: !isDomain && change.scopes.join(' '),
                   Ends: <Time at={expires_at} />,
                 }}
@@ -56,24 +52,20 @@ export function Proposed({ id, outcome, scopes }: ProposedProps): JSX.Element {
               {commands.length > 0 && (
                 <>
                   <p>
-                    {answer === null
-                      ? 'After a yes, connect it with:'
-                      : 'Somebody said yes. Connect it with:'}
+                    {given === null ? 'After a yes, connect it with:' : 'Somebody said yes. Connect it with:'}
                   </p>
                   <pre tabIndex={0}>{asTyped(commands.join('\n'))}</pre>
                 </>
               )}
               {mayAnswer && (
                 <p class="buttons">
-                  {isDomain && reply('Yes, for one request', 'accept', 'good', { reach: 'once' })}
-                  {!isDomain && answer === null && reply('Yes', 'accept', 'good', {})}
-                  {reply('No', 'decline', 'danger')}
+                  {isDomain && answer('Yes, for one request', 'accept', 'good', { reach: 'once' })}
+                  {!isDomain && given === null && answer('Yes', 'accept', 'good', {})}
+                  {answer('No', 'decline', 'danger')}
                   {isDomain &&
                     lease !== null &&
-                    reply('Yes, for the lease', 'accept', 'quiet', { reach: 'lease' })}
-                  {isDomain &&
-                    scopes.includes('config:write') &&
-                    reply('Yes, for good', 'accept-for-good', 'quiet')}
+                    answer('Yes, for the lease', 'accept', 'quiet', { reach: 'lease' })}
+                  {isDomain && mayChangeRules && answer('Yes, for good', 'accept-for-good', 'quiet')}
                 </p>
               )}
             </>
@@ -87,6 +79,6 @@ export function Proposed({ id, outcome, scopes }: ProposedProps): JSX.Element {
 function changeText(change: Proposal['change']): string {
   if (change.kind === 'domain') return `the domain ${change.host}`;
   return change.kind === 'grant'
-    ? `a grant of ${change.provider}`
-    : `more scopes of the grant ${change.grant}`;
+    ? `an account of ${change.provider}`
+    : `more scopes of the account ${change.grant}`;
 }

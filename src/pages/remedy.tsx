@@ -75,30 +75,34 @@ interface WayOutProps {
   readonly done?: () => unknown;
 }
 
+const isRefresh = ({ operation }: Remedy) => operation === 'grant.refresh';
+
 /** The ways out of a problem. Commands are only for operators, and before the sign-in. */
 export function WayOut({ hint, remedies, done = () => location.reload() }: WayOutProps): JSX.Element {
-  const refreshes = remedies.filter(({ operation }) => operation === 'grant.refresh');
-  const others = remedies.filter((remedy) => !refreshes.includes(remedy));
-  const refresh =
-    ({ grant, user, force }: Readonly<Record<string, string>>) =>
-    async () => {
-      const query = user === undefined ? '' : path`?user=${user}`;
-      await call(`POST ${path`/v2/grants/${grant ?? ''}/refresh`}${query}`, { force });
-      await done();
-    };
-  const links = new Set(others.flatMap(({ operation }) => pages[operation.split('.', 1)[0] ?? ''] ?? []));
+  const refresh = async ({ grant, user, force }: Readonly<Record<string, string>>) => {
+    const query = user === undefined ? '' : path`?user=${user}`;
+    await call(`POST ${path`/v2/grants/${grant ?? ''}/refresh`}${query}`, { force });
+    await done();
+  };
+  const links = remedies.flatMap((remedy) =>
+    isRefresh(remedy) ? [] : (pages[remedy.operation.split('.', 1)[0] ?? ''] ?? []),
+  );
   const isCommand = hint !== null && /\bsidekey(?:\.js)? /.test(hint);
   const isOperator = (person.value?.role ?? 'operator') === 'operator';
   return (
     <>
       <div class="buttons">
         {may('grants:write') &&
-          refreshes
-            .filter(({ input }) => !Object.values(input).includes(null))
+          remedies
+            .filter((remedy) => isRefresh(remedy) && !Object.values(remedy.input).includes(null))
             .map(({ input }, index) => (
-              <Action key={index} label="Refresh it now" run={refresh(input as Record<string, string>)} />
+              <Action
+                key={index}
+                label="Refresh it now"
+                run={() => refresh(input as Record<string, string>)}
+              />
             ))}
-        {[...links].map((name) => (
+        {[...new Set(links)].map((name) => (
           <a key={name} href={`#${name}`}>{`Open ${name}`}</a>
         ))}
       </div>

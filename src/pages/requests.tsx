@@ -1,28 +1,14 @@
-import { type ReadonlySignal, useComputed } from '@preact/signals';
+import { useComputed } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import { call, path } from './api.ts';
+import { call, may, path } from './api.ts';
 import { RequestFacts } from './exchange.tsx';
 import { grantName } from './grant-name.ts';
-import { durationText, type LiveRows, requestOf, type Row, type RowFilter } from './live.ts';
-import { Badge, Check, Choice, Confirm, Empty, Field } from './parts.tsx';
+import { comparedOf, durationText, type LiveRows, requestOf, type Row, type RowFilter } from './live.ts';
+import { Badge, Check, Choice, Confirm, Field } from './parts.tsx';
 import { Rows } from './rows.tsx';
-import type { Me } from '../sdk/client/operations.ts';
 
 /** The list of requests as they pass, with its filter, and one request in full. */
-
-/** A button that looks like a link, and is cut at the end of its cell. */
-const linkStyle = {
-  minHeight: 0,
-  padding: 0,
-  border: 0,
-  background: 'none',
-  color: 'var(--accent)',
-  maxWidth: '100%',
-  overflow: 'hidden',
-  fontSize: 'inherit',
-  textOverflow: 'ellipsis',
-};
 
 const states = ['', 'running', 'waiting', 'ok', 'failed', 'aborted', 'denied'];
 
@@ -33,23 +19,17 @@ interface Pause {
   readonly requests: number;
 }
 
-interface LogProps {
+interface RequestsProps {
   readonly rows: LiveRows;
-  /** Changes with each commit of new lines. */
-  readonly version: ReadonlySignal<number>;
-}
-
-interface FilterProps extends LogProps {
   readonly filter: RowFilter;
   readonly setFilter: (filter: RowFilter) => void;
 }
 
 /** The live list. It stands still while it is paused, and while the person points at it or reads on in it. */
-export function Requests(props: FilterProps & { readonly me: Me }): JSX.Element {
-  const { me, rows, version, filter, setFilter } = props;
+export function Requests({ rows, filter, setFilter }: RequestsProps): JSX.Element {
   const [pause, setPause] = useState<Pause | null>(null);
   const [chosen, setChosen] = useState<Row | null>(null);
-  const hold = (by: Pause['by']) => setPause({ by, version: version.peek(), requests: rows.requests });
+  const hold = (by: Pause['by']) => setPause({ by, version: rows.version.peek(), requests: rows.requests });
   const reading = (isReading: boolean) => {
     if (isReading && pause === null && rows.rows(filter).length > 0) hold('reading');
     if (!isReading && pause?.by === 'reading') setPause(null);
@@ -65,7 +45,7 @@ export function Requests(props: FilterProps & { readonly me: Me }): JSX.Element 
         >
           {pause === null ? 'Pause' : 'Resume'}
         </button>
-        <Pace rows={rows} version={version} pause={pause} />
+        <Pace rows={rows} pause={pause} />
         <Check
           class="end"
           label="Events too"
@@ -73,7 +53,7 @@ export function Requests(props: FilterProps & { readonly me: Me }): JSX.Element 
           onChange={(event) => setFilter({ ...filter, notes: event.currentTarget.checked })}
         />
       </div>
-      <Filters {...props} />
+      <Filters rows={rows} filter={filter} setFilter={setFilter} />
       <div
         onFocusIn={() => reading(true)}
         onFocusOut={({ currentTarget, relatedTarget }) =>
@@ -83,20 +63,20 @@ export function Requests(props: FilterProps & { readonly me: Me }): JSX.Element 
         onPointerLeave={() => reading(false)}
         onScrollCapture={({ target }) => reading((target as Element).scrollTop > 8)}
       >
-        <List rows={rows} version={version} pause={pause} filter={filter} choose={setChosen} />
+        <List rows={rows} pause={pause} filter={filter} choose={setChosen} />
       </div>
-      {chosen !== null && <Details me={me} row={chosen} close={() => setChosen(null)} />}
+      {chosen !== null && <Details row={chosen} close={() => setChosen(null)} />}
     </section>
   );
 }
 
 /** Choices change seldom, and cost more than the rows: they are made at every twentieth commit. */
-function Filters({ rows, version, filter, setFilter }: FilterProps): JSX.Element {
-  const era = useComputed(() => Math.ceil(version.value / 20));
+function Filters({ rows, filter, setFilter }: RequestsProps): JSX.Element {
+  const era = useComputed(() => Math.ceil(rows.version.value / 20));
   const [agents, hosts, grants] = useMemo(() => {
     const all = rows.rows({ notes: true });
     return (['agent', 'host', 'grant'] as const).map((name) =>
-      [...new Set(all.flatMap((row) => row[name] ?? []))].toSorted().slice(0, 100),
+      [...new Set(all.flatMap((row) => comparedOf(row, name) ?? []))].toSorted().slice(0, 100),
     );
   }, [era.value]) as [string[], string[], string[]];
   const change = (name: keyof RowFilter) => (value: string) => setFilter({ ...filter, [name]: value });
@@ -112,14 +92,13 @@ function Filters({ rows, version, filter, setFilter }: FilterProps): JSX.Element
   );
 }
 
-interface ListProps extends LogProps {
+interface ListProps extends Pick<RequestsProps, 'rows' | 'filter'> {
   readonly pause: Pause | null;
-  readonly filter: RowFilter;
   readonly choose: (row: Row) => void;
 }
 
-function List({ rows, version, filter, pause, choose }: ListProps): JSX.Element {
-  const { value: current } = version;
+function List({ rows, filter, pause, choose }: ListProps): JSX.Element {
+  const { value: current } = rows.version;
   const shown = useMemo(() => rows.rows(filter), [pause?.version ?? current, filter]);
   return (
     <Rows
@@ -130,21 +109,20 @@ function List({ rows, version, filter, pause, choose }: ListProps): JSX.Element 
       row={(row) => cellsOf(row, () => choose(row))}
       height="26rem"
       none={
-        <Empty
-          title={rows.requests === 0 ? 'No request has come lately.' : 'No request meets these conditions.'}
-        >
-          Rows appear as requests pass.
-        </Empty>
+        <p class="none">
+          {rows.requests === 0 ? 'No request has come lately.' : 'No request meets these conditions.'} Rows
+          appear as requests pass.
+        </p>
       }
     />
   );
 }
 
 /** Requests since the pause, or in the last ten seconds. Screen readers hear it instead of the rows. */
-function Pace({ rows, version, pause }: LogProps & Pick<ListProps, 'pause'>): JSX.Element {
+function Pace({ rows, pause }: Pick<ListProps, 'rows' | 'pause'>): JSX.Element {
   const [sentence, setSentence] = useState('Requests appear as they pass.');
   // Reads the version only during a pause, so that only then each commit renders.
-  const fresh = pause === null || version.value < 0 ? 0 : rows.requests - pause.requests;
+  const fresh = pause === null || rows.version.value < 0 ? 0 : rows.requests - pause.requests;
   useEffect(() => {
     // The first lines are older, and so are those after a pause of the stream, which counts from 0.
     let [requests, refused] = [Infinity, 0];
@@ -180,7 +158,7 @@ function cellsOf(row: Row, open: () => void): readonly (JSX.Element | string)[] 
     <>
       {state === 'ok' ? '' : <Badge state={state === 'note' ? 'event' : state} />} {status}
     </>,
-    <button type="button" style={linkStyle} onClick={open}>
+    <button type="button" class="link" onClick={open}>
       {titleOf(row)}
     </button>,
     agent ?? 'no agent',
@@ -189,25 +167,11 @@ function cellsOf(row: Row, open: () => void): readonly (JSX.Element | string)[] 
   ];
 }
 
-interface DetailsProps {
-  readonly me: Me;
-  readonly row: Row;
-  readonly close: () => void;
-}
-
 /** A request in full, with what ends its agent or its lease. */
-function Details({ me, row, close }: DetailsProps): JSX.Element {
+function Details({ row, close }: { readonly row: Row; readonly close: () => void }): JSX.Element {
   const [done, setDone] = useState('');
   const { agent, lease, exchange = '' } = row;
-  const mayEnd = me.scopes.includes('access:write');
-  const disable = async (name: string) => {
-    await call(path`PATCH /v2/agents/${name}`, { disabled: true });
-    setDone(`The agent ${name} is disabled.`);
-  };
-  const end = async (id: string) => {
-    await call(path`POST /v2/leases/${id}/revoke`);
-    setDone('The lease has ended.');
-  };
+  const mayEnd = may('access:write');
   return (
     <section class="card" aria-label="Details" style={{ marginTop: '1rem' }}>
       <h2>{titleOf(row)}</h2>
@@ -223,14 +187,20 @@ function Details({ me, row, close }: DetailsProps): JSX.Element {
           <Confirm
             label={`Disable ${agent}`}
             question={`Disable the agent ${agent}? Its token is refused and its leases end. You can enable it again.`}
-            run={() => disable(agent)}
+            run={async () => {
+              await call(path`PATCH /v2/agents/${agent}`, { disabled: true });
+              setDone(`The agent ${agent} is disabled.`);
+            }}
           />
         )}
         {mayEnd && lease !== undefined && (
           <Confirm
             label="End the lease"
             question="End this lease? Requests with its token are refused."
-            run={() => end(lease)}
+            run={async () => {
+              await call(path`POST /v2/leases/${lease}/revoke`);
+              setDone('The lease has ended.');
+            }}
           />
         )}
         <button type="button" class="quiet" onClick={close}>

@@ -148,12 +148,8 @@ export function ruleOf(texts: Texts): Rule | null {
 
 /** Compares values, without the order of members. */
 export function same(one: unknown, other: unknown): boolean {
-  const [first, second] = [one, other].map((value) =>
-    JSON.stringify(value, (_key, inner: unknown) =>
-      typeof inner === 'object' && inner !== null && !Array.isArray(inner)
-        ? Object.fromEntries(Object.entries(inner).toSorted(([a], [b]) => (a < b ? -1 : 1)))
-        : inner,
-    ),
-  );
-  return first === second;
+  if (!isMap(one) || !isMap(other)) return one === other;
+  return Object.keys({ ...one, ...other }).every((name) => same(one[name], other[name]));
 }
+
+const isMap = (value: unknown): value is Rule => typeof value === 'object' && value !== null;

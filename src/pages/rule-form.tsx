@@ -17,7 +17,7 @@ export type Entry = 'tunnel' | 'deny' | GrantEntry | null;
 
 const wide = { width: '100%', minWidth: 0 };
 
-const columns = { gridTemplateColumns: 'repeat(auto-fill, minmax(min(12rem, 100%), 1fr))' };
+const columns = { '--column': '12rem' };
 
 interface LabelledProps {
   readonly label: string;
@@ -54,9 +54,27 @@ function Labelled({ label, value, options, placeholder, change, children }: Labe
   );
 }
 
-const outcomes = { allow: 'allow', deny: 'refuse', approve: 'ask a person', tunnel: 'without a credential' };
+export const outcomes: Readonly<Record<string, string>> = {
+  allow: 'allow',
+  deny: 'refuse',
+  approve: 'ask a person',
+  tunnel: 'without a credential',
+};
 
-const actions = { grant: 'add a credential', tunnel: 'pass through', deny: 'refuse' };
+export const actions = { grant: 'add a credential', tunnel: 'pass through', deny: 'refuse' };
+
+/** Returns what happens to requests that no rule matches. */
+const restOf = (entry: GrantEntry) => entry.default ?? (entry.rules === undefined ? 'allow' : 'deny');
+
+/** Returns what an entry does, as a sentence. */
+export function effectOf(host: string, entry: Entry): string {
+  if (entry === null) return `There is no entry for ${host} any more.`;
+  if (entry === 'deny') return `Requests to ${host} are refused.`;
+  if (entry === 'tunnel') return `Requests to ${host} pass through without a credential.`;
+  const { length } = entry.rules ?? [];
+  const rules = length === 1 ? '1 rule' : `${length} rules`;
+  return `Requests to ${host} use the account ${entry.grant}, with ${rules}; if no rule matches: ${outcomes[restOf(entry)]}.`;
+}
 
 interface EntryFormProps {
   readonly entry: Entry;
@@ -67,7 +85,8 @@ interface EntryFormProps {
 
 /** The action of an entry, its grant, and its rules. */
 export function EntryForm({ entry, written, change }: EntryFormProps): JSX.Element {
-  const action = typeof entry === 'string' ? entry : entry === null ? '' : 'grant';
+  const isGrant = typeof entry === 'object' && entry !== null;
+  const action = isGrant ? 'grant' : (entry ?? '');
   return (
     <>
       {entry === null && <p>The map has no entry for this host yet. Choose what it does.</p>}
@@ -78,31 +97,22 @@ export function EntryForm({ entry, written, change }: EntryFormProps): JSX.Eleme
           options={entry === null ? { '': '–', ...actions } : actions}
           change={(next) => change(next === 'grant' ? { grant: '' } : (next as 'tunnel' | 'deny'))}
         />
-        {typeof entry === 'object' && entry !== null && (
-          <>
-            <Labelled label="Grant" value={entry.grant} change={(grant) => change({ ...entry, grant })} />
-            <Labelled
-              label="If no rule matches"
-              value={entry.default ?? (entry.rules === undefined ? 'allow' : 'deny')}
-              options={outcomes}
-              change={(outcome) => change({ ...entry, default: outcome })}
-            />
-          </>
+        {isGrant && (
+          <Labelled label="Account" value={entry.grant} change={(grant) => change({ ...entry, grant })} />
         )}
       </div>
-      {typeof entry === 'object' && entry !== null && (
-        <Rules entry={entry} written={written} change={change} />
-      )}
+      {isGrant && <Rules entry={entry} written={written} change={change} />}
     </>
   );
 }
 
 function Rules({
-  entry: { rules = [], ...entry },
+  entry,
   written,
   change,
 }: Omit<EntryFormProps, 'entry'> & { readonly entry: GrantEntry }): JSX.Element {
-  const set = (next: readonly Rule[]) => change(next.length === 0 ? entry : { ...entry, rules: next });
+  const { rules = [], ...rest } = entry;
+  const set = (next: readonly Rule[]) => change(next.length === 0 ? rest : { ...rest, rules: next });
   const move = (from: number, to: number) => set(rules.toSpliced(from, 1).toSpliced(to, 0, rules[from]!));
   return (
     <>
@@ -133,6 +143,20 @@ function Rules({
           )}
         </section>
       ))}
+      <Labelled
+        label="If no rule matches"
+        value={restOf(entry)}
+        options={outcomes}
+        change={(outcome) => change({ ...entry, default: outcome })}
+      />
+      <p role="status">
+        {rules.length > 0 && entry.default === undefined && (
+          <>
+            Without rules, every request to this host is allowed; with rules, a request that none of them
+            matches is refused, unless you choose otherwise here.
+          </>
+        )}
+      </p>
       <Action label="Add a rule" kind="quiet" run={() => set([...rules, { methods: ['GET'] }])} />
     </>
   );

@@ -21,11 +21,23 @@ interface TrialProps<T> {
   readonly given: Given;
   /** Fields of the question. */
   readonly children?: ComponentChildren;
-  readonly show: (found: T) => ComponentChildren;
+  readonly sentence: (found: T) => ComponentChildren;
+  readonly caption: string;
+  readonly headings: readonly string[];
+  readonly rows: (found: T) => readonly (readonly ComponentChildren[])[];
 }
 
 /** A question about the rules. It is asked again whenever the draft changes. */
-function Trial<T>({ title, label, what, given, children, show }: TrialProps<T>): JSX.Element {
+function Trial<T>({
+  title,
+  label,
+  what,
+  given,
+  children,
+  sentence,
+  rows,
+  ...table
+}: TrialProps<T>): JSX.Element {
   const [question, ask] = useState<object | null>(null);
   const answer = useResource(
     async (signal) => (question === null ? null : call<T>(what, { ...question, ...given }, signal)),
@@ -38,7 +50,14 @@ function Trial<T>({ title, label, what, given, children, show }: TrialProps<T>):
         {children}
       </Form>
       <Loaded of={answer} skeleton={0}>
-        {(found) => found && <div role="status">{show(found)}</div>}
+        {(found) =>
+          found && (
+            <div role="status">
+              {sentence(found)}
+              <Table {...table} rows={rows(found)} />
+            </div>
+          )
+        }
       </Loaded>
     </section>
   );
@@ -52,20 +71,17 @@ export function Explain({ host = '', given }: { host: string | undefined; given:
       label="Explain"
       what="POST /v2/explain"
       given={given}
-      show={({ allowed, held, outcome, message, hint = null, remedies = [], steps }) => (
+      sentence={({ allowed, held, outcome, message, hint = null, remedies = [] }) => (
         <>
           <p>
             <Badge state={allowed ? 'allow' : held ? 'approve' : 'deny'} /> {message ?? outcome}
           </p>
           <WayOut hint={hint} remedies={remedies} />
-          <Table
-            caption="Steps"
-            headings={['Result', 'Step', 'Finding']}
-            rows={steps.map(({ step, ok, text }) => [ok ? '✓' : '✗', step, text])}
-            none=""
-          />
         </>
       )}
+      caption="Steps"
+      headings={['Result', 'Step', 'Finding']}
+      rows={({ steps }) => steps.map(({ step, ok, text }) => [ok ? '✓' : '✗', step, text])}
     >
       <Choice label="Method" name="method" options={['GET', 'POST', 'PUT', 'PATCH', 'DELETE']} chosen="GET" />
       <Field
@@ -99,25 +115,22 @@ export function Tests({ given }: { readonly given: Given }): JSX.Element {
       label="Run the tests"
       what="POST /v2/config/test"
       given={given}
-      show={({ passed, failed, cases }) => (
-        <>
-          <p>
-            {failed === 0 ? `All ${passed} as expected.` : `${failed} of ${passed + failed} not as expected.`}
-          </p>
-          <Table
-            caption="Tests"
-            headings={['Result', 'Request', 'Expected', 'Got', 'Rule']}
-            rows={cases.map((each) => [
-              each.passed ? '✓' : '✗',
-              each.request,
-              each.expected.outcome,
-              each.got.outcome,
-              each.got.rule,
-            ])}
-            none=""
-          />
-        </>
+      sentence={({ passed, failed }) => (
+        <p>
+          {failed === 0 ? `All ${passed} as expected.` : `${failed} of ${passed + failed} not as expected.`}
+        </p>
       )}
+      caption="Tests"
+      headings={['Result', 'Request', 'Expected', 'Got', 'Rule']}
+      rows={({ cases }) =>
+        cases.map(({ passed, request, expected, got }) => [
+          passed ? '✓' : '✗',
+          request,
+          expected.outcome,
+          got.outcome,
+          got.rule,
+        ])
+      }
     >
       <label style={{ width: '100%' }}>
         <span>Requests and what each must get, as YAML</span>
@@ -140,27 +153,24 @@ export function Replay({ given }: { readonly given: Given }): JSX.Element {
       label="Compare with the log"
       what="POST /v2/config/replay"
       given={given}
-      show={({ requests, changed, unknown, complete, groups }) => (
-        <>
-          <p>
-            {`${changed} of ${requests} requests would get another answer.`}
-            {unknown > 0 && ` ${unknown} depend on a query, a body or labels, which the log does not have.`}
-            {!complete && ' The log is long: its oldest part was left out.'}
-          </p>
-          <Table
-            caption="Requests that would get another answer"
-            headings={['Agent', 'Request', 'Now', 'Then', 'Requests']}
-            rows={groups.map((each) => [
-              each.agent ?? '–',
-              `${each.method} ${each.host}${each.path}`,
-              <Badge state={each.before} />,
-              <Badge state={each.after} />,
-              each.sample === null ? each.count : <a href={path`#audit/${each.sample}`}>{each.count}</a>,
-            ])}
-            none=""
-          />
-        </>
+      sentence={({ requests, changed, unknown, complete }) => (
+        <p>
+          {`${changed} of ${requests} requests would get another answer.`}
+          {unknown > 0 && ` ${unknown} depend on a query, a body or labels, which the log does not have.`}
+          {!complete && ' The log is long: its oldest part was left out.'}
+        </p>
       )}
+      caption="Requests that would get another answer"
+      headings={['Agent', 'Request', 'Now', 'Then', 'Requests']}
+      rows={({ groups }) =>
+        groups.map(({ agent, method, host, path: target, before, after, count, sample }) => [
+          agent ?? '–',
+          `${method} ${host}${target}`,
+          <Badge state={before} />,
+          <Badge state={after} />,
+          sample === null ? count : <a href={path`#audit/${sample}`}>{count}</a>,
+        ])
+      }
     />
   );
 }

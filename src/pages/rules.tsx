@@ -1,14 +1,14 @@
 import { signal as newSignal } from '@preact/signals';
 import type { JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { call, type PageProps, path, send } from './api.ts';
-import { Badge, Diff, Empty, Field, Form, Loaded, Table } from './parts.tsx';
+import { call, may, type PageProps, path, send } from './api.ts';
+import { Diff, Field, Form, Loaded, Table } from './parts.tsx';
 import { Action, Failure } from './remedy.tsx';
 import { useAll, useResource, useSettled } from './resource.ts';
-import { EntryForm, type Entry } from './rule-form.tsx';
+import { actions, effectOf, EntryForm, type Entry, outcomes } from './rule-form.tsx';
 import { type Rule, same } from './rule-fields.ts';
 import { Explain, Replay, Tests } from './rule-trial.tsx';
-import type { Domain, Me } from '../sdk/client/operations.ts';
+import type { Domain } from '../sdk/client/operations.ts';
 
 /** The allowed-domains map and its rules: a form and the text of the config file, which edit one draft. */
 
@@ -17,8 +17,6 @@ interface Draft {
   readonly file: string;
   readonly etag: string;
   readonly text: string;
-  /** Number of reads of the file. Each discards the edits. */
-  readonly reads: number;
 }
 
 /** Kept while the person visits another page. Null: not read yet. */
@@ -26,8 +24,7 @@ const draft = newSignal<Draft | null>(null);
 
 async function readFile(): Promise<void> {
   const { body, etag } = await send<{ text: string }>('GET /v2/config');
-  const reads = (draft.value?.reads ?? 0) + 1;
-  draft.value = { file: body.text, etag: etag ?? '', text: body.text, reads };
+  draft.value = { file: body.text, etag: etag ?? '', text: body.text };
 }
 
 /** Milliseconds after the last key until the service reads a text. */
@@ -37,60 +34,58 @@ function edit(text: string): void {
   draft.value = { ...draft.value!, text };
 }
 
-export function Rules({ me, args: [host] }: PageProps): JSX.Element {
+export function Rules({ args: [host] }: PageProps): JSX.Element {
   const file = useResource(async () => {
     if (draft.value === null || draft.value.text === draft.value.file) await readFile();
     return true;
   });
-  return <Loaded of={file}>{() => <Content me={me} host={host} />}</Loaded>;
+  return <Loaded of={file}>{() => <Content host={host} />}</Loaded>;
 }
 
-function Content({ me, host }: { readonly me: Me; readonly host: string | undefined }): JSX.Element {
-  const { file, text, reads } = draft.value!;
-  const settled = useSettled(text, pauseMs);
+function Content({ host }: { readonly host: string | undefined }): JSX.Element {
+  const { file, text: typed } = draft.value!;
+  const text = useSettled(typed, pauseMs);
   // The service decides by the file itself if nothing was edited.
-  const given = settled === file ? {} : { text: settled };
-  const mayWrite = me.scopes.includes('config:write');
-  const changes = <Changes mayWrite={mayWrite} text={settled} />;
+  const given = text === file ? {} : { text };
+  const mayWrite = may('config:write');
+  const mayReadLog = may('audit:read');
   return (
     <>
-      {host === undefined ? (
-        <>
-          {changes}
-          <Domains key={reads} />
-        </>
-      ) : (
-        <Editor key={reads} host={host}>
-          {changes}
-        </Editor>
-      )}
+      {host === undefined ? <Domains text={text} /> : <Editor text={text} host={host} />}
       <Explain host={host} given={given} />
       <Tests given={given} />
-      {mayWrite && me.scopes.includes('audit:read') && <Replay key={settled} given={{ text: settled }} />}
+      {mayWrite && mayReadLog && <Replay key={text} given={{ text }} />}
     </>
   );
 }
 
-function Domains(): JSX.Element {
-  const domains = useAll<Domain>('/v2/domains');
+interface DraftProps {
+  /** Text of the draft, after a pause. */
+  readonly text: string;
+}
+
+function Domains({ text }: DraftProps): JSX.Element {
+  const { file, etag } = draft.value!;
+  const domains = useAll<Domain>('/v2/domains', etag);
   return (
     <>
+      {text !== file && <Changes text={text} effect="New requests follow the changed file." />}
       <Loaded of={domains}>
         {(list) => (
           <Table
             caption="Domains"
-            headings={['Host', 'Action', 'Grant now', 'Rules']}
-            rows={list.map(({ domain, action, grant, grants = [], rules = [], default: rest = '', mode }) => [
+            headings={['Host', 'Action', 'Account', 'Rules']}
+            rows={list.map(({ domain, action, grant, grants = [], rules = [], default: rest, mode }) => [
               <a href={path`#rules/${domain}`}>{domain}</a>,
-              <Badge state={action} />,
+              actions[action],
               action === 'grant'
                 ? grants.map(({ name, state }) => `${name}: ${state}`).join(', ') || `${grant}: missing`
                 : '–',
               rules.length === 0
                 ? '–'
-                : `${rules.length}, else ${rest}${mode === 'report' ? ' (only reported)' : ''}`,
+                : `${rules.length}, else ${outcomes[rest ?? 'deny']}${mode === 'report' ? ' (only reported)' : ''}`,
             ])}
-            none={<Empty title="No host is allowed yet.">Add the first one below.</Empty>}
+            none="No host is allowed yet. Add the first one here."
           />
         )}
       </Loaded>
@@ -112,71 +107,65 @@ interface Preview {
   readonly rules: readonly string[];
 }
 
+interface Change {
+  readonly action: 'read' | 'remove' | 'grant' | 'tunnel' | 'deny';
+  /** The entry of the form; absent: that of the text. */
+  readonly entry?: Entry;
+}
+
 /** The form of an entry beside the text of the file. The last edit of both counts. */
-function Editor({ host, children }: { readonly host: string; readonly children: JSX.Element }): JSX.Element {
-  const [shown, show] = useState<Preview | undefined>(undefined);
-  const [entry, setEntry] = useState<Entry>(null);
-  const [error, setError] = useState<unknown>(null);
-  const turn = useRef(0);
+function Editor({ host, text: checked }: DraftProps & { readonly host: string }): JSX.Element {
+  const [change, setChange] = useState<Change>({ action: 'read' });
   const area = useRef<HTMLTextAreaElement>(null);
-  const ask = (change: object, afterMs: number) => {
-    const number = (turn.current += 1);
-    setTimeout(async () => {
-      if (number !== turn.current) return;
-      try {
-        const answer = await call<Preview>('POST /v2/domains/preview', {
-          text: draft.value!.text,
-          host,
-          ...change,
-        });
-        if (number !== turn.current) return;
-        edit(answer.text);
-        show(answer);
-        setEntry(answer.entry);
-        setError(null);
-      } catch (thrown) {
-        if (number === turn.current) setError(thrown);
-      }
-    }, afterMs);
-  };
+  const settled = useSettled(change, pauseMs);
+  const preview = useResource(
+    async (signal) => {
+      const { text } = draft.value!;
+      const { action, entry: filled } = settled;
+      const body = { text, host, action, ...(action === 'grant' && { entry: filled }) };
+      const answer = await call<Preview>('POST /v2/domains/preview', body, signal);
+      // An answer about a text that the person has changed since is dropped.
+      if (!signal.aborted && draft.value!.text === text) edit(answer.text);
+      return answer;
+    },
+    [settled],
+  );
+  const { data, error } = preview;
   useEffect(() => {
-    ask({ action: 'read' }, 0);
     // Scrolls to the entry.
-    const before = draft.value!.text.split(`\n  ${host}:`, 2);
+    const { text } = draft.value!;
+    const before = text.split(`\n  ${host}:`, 2);
     const { scrollHeight } = area.current!;
     if (before.length > 1)
-      area.current!.scrollTop =
-        scrollHeight * (before[0]!.split('\n').length / draft.value!.text.split('\n').length);
-    return () => void (turn.current += 1);
+      area.current!.scrollTop = (scrollHeight * before[0]!.split('\n').length) / text.split('\n').length;
   }, []);
-  const change = (next: Exclude<Entry, null>) => {
-    setEntry(next);
-    if (typeof next === 'string') ask({ action: next }, pauseMs);
-    else if (next.grant !== '') ask({ action: 'grant', entry: next }, pauseMs);
-  };
+  const { entry = data?.entry ?? null } = change;
   const type = (text: string) => {
     // A text area has no carriage returns.
     edit(draft.value!.file.includes('\r\n') ? text.replaceAll('\n', '\r\n') : text);
-    ask({ action: 'read' }, pauseMs);
+    setChange({ action: 'read' });
+  };
+  const fill = (next: Exclude<Entry, null>) => {
+    const action = typeof next === 'string' ? next : next.grant === '' ? 'read' : 'grant';
+    setChange({ action, entry: next });
   };
   const written = (rule: Rule) => {
-    const before = shown?.entry;
-    const rules = typeof before === 'object' ? (before?.rules ?? []) : [];
-    return shown?.rules[rules.findIndex((each) => same(each, rule))] ?? JSON.stringify(rule, null, 2);
+    const rules = typeof data?.entry === 'object' ? (data.entry?.rules ?? []) : [];
+    return data?.rules[rules.findIndex((each) => same(each, rule))] ?? JSON.stringify(rule, null, 2);
   };
   return (
     <>
-      <p>
+      <p class="back">
         <a href="#rules">All hosts</a>
       </p>
-      <h2 style={{ marginTop: 0 }}>{host}</h2>
+      <h2>{host}</h2>
       <div class="split">
         <div>
-          {shown !== undefined && <EntryForm entry={entry} written={written} change={change} />}
-          {shown?.entry != null && (
-            <Action label="Remove this entry" kind="danger" run={() => ask({ action: 'remove' }, 0)} />
+          {data !== undefined && <EntryForm entry={entry} written={written} change={fill} />}
+          {entry !== null && (
+            <Action label="Remove this entry" kind="danger" run={() => setChange({ action: 'remove' })} />
           )}
-          <div role="status">{error !== null && <Failure error={error} />}</div>
+          <div role="status">{error !== undefined && <Failure error={error} />}</div>
         </div>
         <div style={{ position: 'sticky', top: '1rem' }}>
           <label>
@@ -191,40 +180,58 @@ function Editor({ host, children }: { readonly host: string; readonly children: 
               onInput={(event) => type(event.currentTarget.value)}
             />
           </label>
-          {children}
+          <Changes
+            text={checked}
+            effect={effectOf(host, entry)}
+            discarded={() => setChange({ action: 'read' })}
+          />
         </div>
       </div>
     </>
   );
 }
 
-/** The difference of the draft from the file, and the button that writes it. */
-function Changes({
-  mayWrite,
-  text,
-}: {
-  readonly mayWrite: boolean;
-  readonly text: string;
-}): JSX.Element | null {
+interface ChangesProps extends DraftProps {
+  /** Sentence about what the draft does, once it is saved. */
+  readonly effect: string;
+  readonly discarded?: () => void;
+}
+
+/** The difference of the draft from the file, and the button that saves it. */
+function Changes({ text, effect, discarded }: ChangesProps): JSX.Element {
+  const mayWrite = may('config:write');
   const { file, etag } = draft.value!;
-  const check = useResource(
+  const [saved, setSaved] = useState('No change to save.');
+  const { error, data = '' } = useResource(
     async (signal) =>
       text === file ? '' : (await call<{ diff: string }>('POST /v2/config/check', { text }, signal)).diff,
     [text, etag],
   );
-  const { error, data = '' } = check;
-  if (text === file || (data === '' && error === undefined)) return null;
-  const write = async () => {
+  const isChanged = text !== file;
+  const save = async () => {
     await send('PUT /v2/config', { text }, { headers: { 'if-match': etag } });
     await readFile();
+    setSaved(`Saved. ${effect}`);
+  };
+  const discard = async () => {
+    await readFile();
+    discarded?.();
   };
   return (
-    <section class="card" style={{ marginTop: '1rem' }}>
-      <h2>This would change</h2>
-      {error === undefined ? <Diff of={data} /> : <Failure error={error} />}
+    <section class="card" aria-label="Changes" style={{ marginTop: '1rem' }}>
+      {isChanged && error !== undefined && <Failure error={error} />}
+      {isChanged && data !== '' && (
+        <>
+          <h2>This would change</h2>
+          <Diff of={data} />
+        </>
+      )}
       <div class="buttons">
-        {mayWrite && <Action label="Write it" kind="good" disabled={error !== undefined} run={write} />}
-        <Action label="Discard" kind="quiet" run={readFile} />
+        {mayWrite && (
+          <Action label="Save" kind="good" disabled={!isChanged || error !== undefined} run={save} />
+        )}
+        {isChanged && <Action label="Discard" kind="quiet" run={discard} />}
+        <span role="status">{!isChanged && mayWrite && saved}</span>
       </div>
     </section>
   );

@@ -207,7 +207,7 @@ describe.each(browsers)('the page of approvals, in %s%s', { timeout: 60_000 }, (
     expect((await propose({ domain: { host: 'api.example.net', action: 'tunnel' } })).status).toBe(202);
     expect((await propose({ grant: { provider: 'github', scopes: ['repo'] } })).status).toBe(202);
 
-    await page.shows('a grant of github');
+    await page.shows('an account of github');
     const text = await page.shows('the domain api.example.net');
     expect(text).toContain(reason);
     expect(text).toContain('+  api.example.net: tunnel');

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { BrowserPage } from '../support/chromium.ts';
 import { browsers, type Open } from '../support/browsers.ts';
 import { examined } from '../support/examined.ts';
-import { click, confirm, openedPages } from '../support/opened-pages.ts';
+import { click, confirm, goTo, openedPages } from '../support/opened-pages.ts';
 
 /** The page "Now" of a service to which the agent ci has sent a request. */
 async function livePage(open: Open) {
@@ -72,14 +72,14 @@ describe.each(browsers)('the page Now, in %s%s', { timeout: 60_000 }, (_name, _w
     await page.evaluate(set('text', '/fourth'));
     await page.shows('No request meets these conditions.');
     await page.evaluate(
-      `void document.querySelector('.empty').dispatchEvent(new PointerEvent('pointerover', { bubbles: true }))`,
+      `void document.querySelector('p.none').dispatchEvent(new PointerEvent('pointerover', { bubbles: true }))`,
     );
     await send('/fourth');
     await page.shows('/fourth');
   });
 
   test('shows only the requests that the person asks for', async () => {
-    const { page, send } = await livePage(open);
+    const { page, send, sidekey, upstream } = await livePage(open);
     await send('/by-other', 'other', { grant: 'desk' });
     await page.shows('/by-other');
     const paths = async () =>
@@ -95,6 +95,13 @@ describe.each(browsers)('the page Now, in %s%s', { timeout: 60_000 }, (_name, _w
     await page.evaluate(set('state', ''));
     await page.evaluate(`void document.querySelector('[name=notes]').click()`);
     await page.shows('agent.added');
+    // An event about the domain names its port too.
+    const [host = ''] = upstream.authority.split(':');
+    await sidekey.proxy.state.audit.append({ event: 'domain.changed', host: upstream.authority });
+    await goTo(page, 'audit', 'domain.changed');
+    await goTo(page, 'now', '/by-other');
+    const hosts = `[...document.querySelector('[name=host]').options].map(({ value }) => value).filter((value) => value.startsWith('${host}'))`;
+    await expect.poll(() => page.evaluate(hosts)).toEqual([host]);
   });
 
   test('ends the lease or the agent of a request after a confirmation', async () => {

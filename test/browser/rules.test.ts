@@ -17,6 +17,11 @@ function set(label: string, value: string): string {
   })()`;
 }
 
+const isSaveDisabled = `[...document.querySelectorAll('button')].find((it) => it.textContent === 'Save').disabled`;
+
+/** Sentences about a save that screen readers are told. */
+const statuses = `[...document.querySelectorAll('[role=status]')].map((it) => it.textContent).filter((it) => /^Saved/.test(it))`;
+
 const draft = 'document.querySelector("[name=text]").value';
 
 async function changeConfig(
@@ -68,10 +73,31 @@ describe.each(browsers)('the page of rules, in %s%s', { timeout: 60_000 }, (_nam
     await page.evaluate(submit('Explain', { url: `https://${host}/repos/1` }));
     expect(await page.shows('is matched by no rule')).toContain('deny');
     expect(await send('/repos/1')).toMatchObject({ status: 200 });
-    await page.evaluate(click('Write it'));
+    await page.evaluate(click('Save'));
     await page.lacks('This would change');
+    const [said] = (await page.evaluate(statuses)) as string[];
+    expect(said).toBe(
+      `Saved. Requests to ${host} use the account desk, with 1 rule; if no rule matches: refuse.`,
+    );
+    expect(await page.evaluate(isSaveDisabled)).toBe(true);
     expect(await send('/repos/1')).toMatchObject({ status: 403 });
     expect((await call('GET /v2/config')).body.text).toBe(text);
+  });
+
+  test('says before the save that a first rule refuses other requests, which the person may allow', async () => {
+    const { page, send } = await opened();
+    const sentence = 'a request that none of them matches is refused, unless you choose otherwise here';
+    expect(await page.shows('No change to save.')).not.toContain(sentence);
+    expect(await page.evaluate(isSaveDisabled)).toBe(true);
+    await page.evaluate(click('Add a rule'));
+    await page.shows(sentence);
+    await page.shows('+    rules:');
+    await page.evaluate(set('If no rule matches', 'allow'));
+    await page.lacks(sentence);
+    await page.shows('+    default: allow');
+    await page.evaluate(click('Save'));
+    await page.shows('with 1 rule; if no rule matches: allow.');
+    expect(await send('/repos/1')).toMatchObject({ status: 200 });
   });
 
   test('keeps rules that the form does not know, moves them, and tests and replays the draft', async () => {
@@ -120,14 +146,14 @@ describe.each(browsers)('the page of rules, in %s%s', { timeout: 60_000 }, (_nam
     await page.evaluate(set('Action', 'tunnel'));
     await page.shows('+  api.example.com: tunnel');
     expect((await call('GET /v2/domains')).body.data).toHaveLength(2);
-    await page.evaluate(click('Write it'));
-    await page.lacks('This would change');
+    await page.evaluate(click('Save'));
+    await page.shows('Saved. Requests to api.example.com pass through without a credential.');
     expect((await call('GET /v2/domains')).body.data).toHaveLength(3);
     await page.shows('Remove this entry');
     await page.evaluate(click('Remove this entry'));
     await page.shows('-  api.example.com: tunnel');
     await changeConfig({ call }, (text) => `# another person\n${text}`);
-    await page.evaluate(click('Write it'));
+    await page.evaluate(click('Save'));
     await page.shows('changed it since it was read');
     await page.evaluate(click('Discard'));
     await page.lacks('This would change');

@@ -13,7 +13,7 @@ import type { ApprovalQueue } from './queue.ts';
 export interface KnownFacts {
   /** The body as a text; null: it cannot be shown. */
   readonly body: string | null;
-  /** Name of the account of the grant; null: nothing names it. */
+  /** Name of the person or team at the service; null: nothing names it. */
   readonly account: string | null;
   readonly named: readonly NamedParameter[];
 }
@@ -55,8 +55,8 @@ export function cardOf(
     ['With', body === null ? unshownText({ query: null, bodyBytes }) : null],
     ['Who', `${asker}, from ${client}`],
     ['Lease', who.lease && `${who.lease}${purpose === null ? '' : `, made for: ${purpose}`}`],
-    ['Grant', `${grantName} (${provider})${grantUser === defaultUser ? '' : ` of the user ${grantUser}`}`],
-    ['Account', account],
+    ['Account', `${grantName} (${provider})${grantUser === defaultUser ? '' : ` of the user ${grantUser}`}`],
+    ['Signed in as', account],
     ['Rule', ruleName === null ? rule : `${ruleName}, ${rule}`],
     ['It is about', named.map(({ path }) => path).join(', ') || null],
     ['Reason', reason === null ? 'The agent gave no reason.' : null],

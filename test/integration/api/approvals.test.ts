@@ -79,7 +79,7 @@ test('a waiting request is shown with its body, what the rule is about, and the 
       },
     ],
     answers: choicesOf({ who: { lease: null } as never }),
-    like: 'Like it: all the rule matches with the same grant and fields, from any caller without a token.',
+    like: 'Requests like it have the same rule, account and header fields, and come without a token.',
   });
   expect(shown.body.facts).toContainEqual({ name: 'It is about', value: '$.amount' });
   // A caller that cannot answer does not need the body.

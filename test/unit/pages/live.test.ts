@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createCommits, type Line, LiveRows } from '../../../src/pages/live.ts';
+import { comparedOf, type Line, LiveRows } from '../../../src/pages/live.ts';
 
 const start = Date.UTC(2026, 0, 1);
 
@@ -152,34 +152,15 @@ describe('the rows', () => {
   });
 });
 
-describe('commits', () => {
-  it('come before a frame, one in 100 ms at most, and the last change is committed', () => {
-    let now = 0;
-    const frames: (() => void)[] = [];
-    const commits: number[] = [];
-    let changes = 0;
-    let shown = 0;
-    const changed = createCommits({ now: () => now, frame: (run) => void frames.push(run) }, () => {
-      commits.push(now);
-      shown = changes;
-    });
-    // One second with 60 frames and 1,000 changes.
-    for (let at = 0; at < 1_000; at += 1) {
-      now = at;
-      changes += 1;
-      changed();
-      if (at % 17 === 0) for (const run of frames.splice(0)) run();
-      expect(frames.length).toBeLessThanOrEqual(1);
-    }
-    expect(commits.length).toBe(10);
-    expect(commits.every((at, index) => index === 0 || at - commits[index - 1]! >= 100)).toBe(true);
-    for (now = 1_000; frames.length > 0; now += 17) for (const run of frames.splice(0)) run();
-    expect(shown).toBe(1_000);
-    const { length } = commits;
-    expect(frames).toEqual([]);
-    now = 5_000;
-    changed();
-    frames.shift()!();
-    expect(commits.length).toBe(length + 1);
-  });
+it.each([
+  ['api.example.com', 'api.example.com'],
+  ['api.example.com:8443', 'api.example.com'],
+  ['*.example.com:8443', '*.example.com'],
+  ['[::1]:8443', '[::1]'],
+  ['[::1]', '[::1]'],
+])('the host %s is filtered as %s', (host, compared) => {
+  const live = new LiveRows();
+  live.take(line(0, 'domain.changed', { exchange: '', host }));
+  const notes = live.rows({ host: compared, notes: true });
+  expect(notes.map((row) => [row.host, comparedOf(row, 'host')])).toEqual([[host, compared]]);
 });

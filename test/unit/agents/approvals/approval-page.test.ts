@@ -107,12 +107,12 @@ const all = {
 };
 
 test.each([
-  ['agent, lease, grant and fields', 'ci-bot', 'lease-1'],
-  ['agent, grant and fields', 'ci-bot', null],
-  ['grant and fields, from any caller without a token', null, null],
-])('the page says that a longer approval covers all requests with the same %s', (whose, agent, lease) => {
+  ['agent, lease, account and header fields', 'ci-bot', 'lease-1'],
+  ['agent, account and header fields', 'ci-bot', null],
+  ['account and header fields, and come without a token', null, null],
+])('the page says that a longer approval covers requests with the same rule, %s', (same, agent, lease) => {
   const { body } = questionPage({ ...asked, who: { ...asked.who, agent, lease }, answer: null }, now);
-  expect(body).toContain(`Like it: all the rule matches with the same ${whose}.`);
+  expect(body).toContain(`Requests like it have the same rule, ${same}.`);
 });
 
 test.each([

@@ -38,7 +38,7 @@ test('the webhook message contains all that a person needs to decide', () => {
       'Yes, for 15 minutes: It goes on, and all like it for 15 minutes.',
       'Yes, for 1 hour: It goes on, and all like it for 1 hour.',
       'Yes, for the lease: It goes on, and all like it until the lease ends.',
-      'Like it: all the rule matches with the same agent, lease, grant and fields.',
+      'Requests like it have the same rule, agent, lease, account and header fields.',
     ],
     link,
     command: 'sidekey approve k7w2m9qd',

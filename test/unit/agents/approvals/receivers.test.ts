@@ -23,7 +23,7 @@ const answers = [
   'No: It is refused; the next one asks again.',
   'Yes, for 15 minutes: It goes on, and all like it for 15 minutes.',
   'Yes, for 1 hour: It goes on, and all like it for 1 hour.',
-  'Like it: all the rule matches with the same agent, grant and fields.',
+  'Requests like it have the same rule, agent, account and header fields.',
   'Without an answer it is refused at 2023-11-14T22:16:20.000Z.',
 ].join('\n');
 const announcement = (url: string | null = link) => ({

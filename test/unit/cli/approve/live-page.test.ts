@@ -37,7 +37,7 @@ describe('the page of the live list', () => {
       '  n  No: It is refused; the next one asks again.',
       '  l  Yes, for the lease: It goes on, and all like it until the lease ends.',
       '  t  Yes, for a time: It goes on, and all like it for the time that you type.',
-      '  Like it: all the rule matches with the same agent, lease, grant and fields.',
+      '  Requests like it have the same rule, agent, lease, account and header fields.',
       '  up, down  choose another      q  leave',
     ]);
     expect([...(page.colors ?? [])].map(([index, color]) => [page.lines[index]?.slice(0, 4), color])).toEqual(
