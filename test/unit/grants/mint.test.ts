@@ -153,8 +153,8 @@ for (const [name, open, isMissing] of databases)
             minted.id,
           ]);
         expect(ids(await store.grants.find({}))).toEqual([parent.id, minted.id].toSorted());
-        expect(await store.grantChecks.count(start)).toMatchObject({ active: 1, expired: 0 });
-        expect(await store.grantChecks.count(start + 90 * minute)).toMatchObject({ active: 1, expired: 0 });
+        expect(await store.grantChecks.count(start)).toMatchObject({ active: 1, expired: 0, minted: 1 });
+        expect(await store.grantChecks.count(start + 90 * minute)).toMatchObject({ active: 1, expired: 0, minted: 1 });
         expect(await store.grantChecks.endings(start, [90 * minute])).toEqual({ counts: [0], next: null });
       }
     });
