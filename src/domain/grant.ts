@@ -35,6 +35,10 @@ export interface Grant {
   readonly refreshable: boolean;
   /** ID of the only lease that may use the grant and that the grant ends with; null: no lease. */
   readonly lease: string | null;
+  /** ID of the grant whose request returned this credential; null: not minted. Never itself a minted grant. */
+  readonly parent: string | null;
+  /** Name of the row of `mints` that found the credential; null: not minted. */
+  readonly mint: string | null;
   /** Labels that people gave the grant. Stored beside it and read with it; absent: none. */
   readonly labels?: readonly string[];
   /** End that people set, in milliseconds since the epoch. Stored as `labels`; absent: none. */
@@ -137,11 +141,11 @@ const soonMs = 7 * 86_400_000;
 
 /**
  * Returns whether the stored token ends soon, and nothing renews it: it is in the last fifth of its time
- * since it was stored, and in its last 7 days. `now` in milliseconds since the epoch.
+ * since it was stored, and in its last 7 days. Minted grants always end, so they never warn. `now` in milliseconds since the epoch.
  */
 export function endsSoon(grant: Grant, now: number): boolean {
-  const { expiresAt, refreshable, updatedAt } = grant;
-  if (expiresAt === null || refreshable || stateNow(grant, now) !== 'active') return false;
+  const { expiresAt, refreshable, parent, updatedAt } = grant;
+  if (expiresAt === null || refreshable || parent !== null || stateNow(grant, now) !== 'active') return false;
   return expiresAt - now <= Math.min(soonMs, (expiresAt - updatedAt) / 5);
 }
 

@@ -56,6 +56,7 @@ export function AccountPage({ id }: { readonly id: string }): JSX.Element {
                       service: title,
                       'it may': grant.scopes.map((scope) => scopeText(scope, provider)).join('; '),
                       'sent only to': grant.audience.join(', '),
+                      'responses gave': grant.minted.map(({ name }) => name).join(', '),
                     }}
                   />
                 </section>

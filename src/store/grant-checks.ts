@@ -3,7 +3,7 @@ import { type Kysely, sql } from 'kysely';
 import type { GrantState } from '../domain/grant.ts';
 import { indexGrants } from '../domain/grant-index.ts';
 import { fromGrantRow, grantOf, inNameOrder, storedGrants } from './grants.ts';
-import { all, first, inBatches, type Run } from './queries.ts';
+import { all, first, inBatches, rowsOf, type Run } from './queries.ts';
 import type { Schema } from './schema.ts';
 import type { GrantRecord, Store } from './store.ts';
 
@@ -14,12 +14,13 @@ const never = Number.MIN_SAFE_INTEGER;
 
 /** Queries for answers about all grants. None reads more than `slice` entries of an index, and a few rows. */
 export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks'] {
-  /** Grants that nothing renews and whose stored token ends in (`after`, `until`]. */
+  /** Grants that are not minted, that nothing renews and whose stored token ends in (`after`, `until`]. */
   const ending = (state: GrantState, after: number, until: number) =>
     db
       .selectFrom('grants')
       .where('state', '=', state)
       .where('refreshable', '=', 0)
+      .where('parent', 'is', null)
       .where('expiresAt', '>', after)
       .where('expiresAt', '<=', until);
 
@@ -66,7 +67,12 @@ export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks
       const rows = await run(() => db.selectFrom('grantTotals').selectAll().execute());
       const total = (state: GrantState) =>
         rows.reduce((sum, row) => (row.state === state ? sum + row.total : sum), 0);
-      const both = total('active') + total('expired');
+      // Not by the index of states, which has all active grants.
+      const children = db.selectFrom('grants').where('parent', '>', '');
+      const minted = await run(() =>
+        rowsOf(children.where((row) => row.fn.coalesce('state', row.val('')), 'in', ['active', 'expired'])),
+      );
+      const both = total('active') + total('expired') - minted;
       const ended = (await countEnding('active', never, at)) + (await countEnding('expired', never, at));
       const expired = ended + (await countEndedByPolicy(at));
       return {
@@ -74,6 +80,7 @@ export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks
         expired,
         revoked: total('revoked'),
         reauth_required: total('reauth_required'),
+        minted,
       };
     },
 
@@ -123,7 +130,7 @@ export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks
       for (const query of [
         grants().where('id', '=', reference),
         grants().where('name', '=', reference).orderBy('user'),
-        grants().where('provider', '=', reference).orderBy('user'),
+        grants().where('provider', '=', reference).where('parent', 'is', null).orderBy('user'),
       ])
         for (const record of await run(() => all(query, fromGrantRow))) records.set(record.id, record);
       const inOrder = [...records.values()].toSorted(inNameOrder);

@@ -1,4 +1,4 @@
-import { type Kysely, sql, type UpdateQueryBuilder, type UpdateResult } from 'kysely';
+import { type ExpressionBuilder, type Kysely, sql, type UpdateQueryBuilder, type UpdateResult } from 'kysely';
 import { defaultUser, type Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
@@ -13,6 +13,7 @@ import type {
   GrantNames,
   GrantQuery,
   GrantRecord,
+  MintedQuery,
   Store,
   StoredRefresh,
 } from './store.ts';
@@ -95,10 +96,12 @@ export function sqlGrants(
     matching: (choice, limit) => run(() => all(matchingGrants(db, choice).limit(limit), fromGrantRow)),
     newest: (provider, limit) =>
       run(() => {
-        const query = storedGrants(db).where('provider', '=', provider).orderBy('updatedAt', 'desc');
+        const ofProvider = storedGrants(db).where('provider', '=', provider).where('parent', 'is', null);
+        const query = ofProvider.orderBy('updatedAt', 'desc');
         return all(query.limit(limit), fromGrantRow);
       }),
     ofLeases: (page) => run(() => all(grantsOfLeases(db, page), fromGrantRow)),
+    minted: (query) => run(() => all(mintedGrants(db, query), fromGrantRow)),
     replace: (record, expectedRevision, refresh) =>
       run(
         async () => {
@@ -192,25 +195,36 @@ export function sqlGrants(
 
 /** Returns grants with the columns of their policies that requests need. */
 export function storedGrants(db: Kysely<Schema>) {
-  return db
-    .selectFrom('grants')
-    .leftJoin('grantPolicies', 'grantPolicies.grantId', 'grants.id')
-    .selectAll('grants')
-    .select(['grantPolicies.labels', 'grantPolicies.expiresAt as endsAt']);
+  return (
+    db
+      .selectFrom('grants')
+      // The policy of a parent applies to its minted grants.
+      .leftJoin('grantPolicies', (join) =>
+        join.on('grantPolicies.grantId', '=', sql<string>`coalesce(grants.parent, grants.id)`),
+      )
+      .selectAll('grants')
+      .select(['grantPolicies.labels', 'grantPolicies.expiresAt as endsAt'])
+  );
 }
 
 /** Returns the grants of a query in their order. */
 async function findGrants(
   db: Kysely<Schema>,
-  { reference, name, users, named, after, limit }: GrantQuery,
+  { reference, name, users, named, unminted = false, after, limit }: GrantQuery,
 ): Promise<GrantRecord[]> {
   if (named?.length === 0) return [];
   let chosen = storedGrants(db);
+  if (unminted) chosen = chosen.where('parent', 'is', null);
   if (name !== undefined) chosen = chosen.where('name', '=', name);
   if (named !== undefined) {
     const pairs = named.map((each) => sql`(${each.name}, ${each.user})`);
     chosen = chosen.where(sql<boolean>`(name, "user") in (values ${sql.join(pairs)})`);
   }
+  /** A provider has only those that requests select without a placeholder. */
+  const refers = (row: ExpressionBuilder<Schema, 'grants'>, column: (typeof references)[number]) =>
+    column === 'provider'
+      ? row.and([row(column, '=', reference!), row('parent', 'is', null)])
+      : row(column, '=', reference!);
   /** @param only the single name of the grants */
   const page = (some: typeof chosen, only = name) =>
     // A comparison of pairs would read all users of the name.
@@ -229,7 +243,7 @@ async function findGrants(
         }
         // The users in each, so that each uses an index.
         const ofUsers = chosen.where((row) =>
-          row.or(references.map((column) => row.and([row(column, '=', reference), row('user', 'in', some)]))),
+          row.or(references.map((column) => row.and([refers(row, column), row('user', 'in', some)]))),
         );
         return all(page(ofUsers), fromGrantRow);
       }),
@@ -237,13 +251,13 @@ async function findGrants(
   if (reference === undefined) return all(page(chosen), fromGrantRow);
   if (limit === undefined)
     return all(
-      page(chosen.where((row) => row.or(references.map((column) => row(column, '=', reference))))),
+      page(chosen.where((row) => row.or(references.map((column) => refers(row, column))))),
       fromGrantRow,
     );
   // Each part reads an index in the order of the result. With `or`, all grants would be sorted first. A grant
   // of a provider of its own name is in one part only.
   const part = (query: typeof chosen) => db.selectFrom(query.as('part')).selectAll();
-  const ofProvider = chosen.where('provider', '=', reference);
+  const ofProvider = chosen.where((row) => refers(row, 'provider'));
   const place = after === undefined ? -1 : compare(after.name, reference);
   let parts = part(chosen.where('id', '=', reference));
   if (place < 0) parts = parts.unionAll(part(page(ofProvider.where('name', '<', reference))));
@@ -264,7 +278,7 @@ export function matchingGrants(
   db: Kysely<Schema>,
   { type, provider, user, label, state, unleased = false }: GrantChoice,
 ) {
-  let query = storedGrants(db);
+  let query = storedGrants(db).where('parent', 'is', null);
   // Not by the index of leases, because most grants have none.
   if (unleased) query = query.where(sql<boolean>`coalesce(lease, '') = ''`);
   if (type !== undefined) query = query.where('type', '=', type);
@@ -287,6 +301,21 @@ export function grantsOfLeases(
   let query = storedGrants(db).where('lease', 'is not', null);
   if (lease !== undefined) query = query.where('lease', '=', lease);
   return pageOf(query, ['lease', 'id'], after && [after.lease, after.id], limit);
+}
+
+/** Returns rows of grants by the index of `0040-minted-grants`. */
+export function mintedGrants(db: Kysely<Schema>, { parents, lease, mint, after, limit }: MintedQuery) {
+  const ofLease = sql<string>`coalesce(lease, '')`;
+  const order = sql`parent, ${ofLease}, grants.id`;
+  let query = storedGrants(db);
+  query = parents === undefined ? query.where('parent', '>', '') : query.where('parent', 'in', parents);
+  if (lease !== undefined) query = query.where(ofLease, '=', lease ?? '');
+  if (mint !== undefined) query = query.where('mint', '=', mint);
+  if (after !== undefined) {
+    const place = [after.parent, after.lease ?? '', after.id];
+    query = query.where(sql<boolean>`(${order}) > (${sql.join(place)})`);
+  }
+  return query.orderBy(order).limit(limit);
 }
 
 /** Returns rows of grants by an index of `0027-refresh-times`. */

@@ -58,12 +58,13 @@ export interface Store {
     some(ids: readonly string[]): Promise<GrantRecord[]>;
     /** Returns grants by index, ordered by name, then user. */
     find(query: GrantQuery): Promise<GrantRecord[]>;
-    /** Returns up to `limit` grants by index, in any order. */
+    /** Returns up to `limit` grants by index, in any order; no minted ones. */
     matching(choice: GrantChoice, limit: number): Promise<GrantRecord[]>;
-    /** Returns up to `limit` grants of a provider, the last changed first. */
+    /** Returns up to `limit` grants of a provider, the last changed first; no minted ones. */
     newest(provider: string, limit: number): Promise<GrantRecord[]>;
     /** Returns a page of the grants that belong to leases, or to one lease, ordered by lease, then id. */
     ofLeases(page: LeasePage<GrantRecord>): Promise<GrantRecord[]>;
+    minted(query: MintedQuery): Promise<GrantRecord[]>;
     /**
      * Replaces the record with the revision `expectedRevision`; `record.revision` must be greater. Returns
      * false if the record was changed or removed: read it again. With `refresh`, also notes the refresh in
@@ -225,8 +226,11 @@ export type GrantNames = Pick<Grant, 'name' | 'user' | 'provider'>;
  * other work runs. All times are milliseconds since the epoch.
  */
 interface GrantChecks {
-  /** Counts grants by their state at this time; `expired` also by the end that their policy sets. */
-  count(at: number): Promise<Readonly<Record<GrantState, number>>>;
+  /**
+   * Counts grants by their state at this time; `expired` also by the end that their policy sets. Minted grants
+   * that are active or expired count only as `minted`.
+   */
+  count(at: number): Promise<Readonly<Record<GrantState | 'minted', number>>>;
   /**
    * Counts active grants that nothing renews and whose token ends within each of the ascending spans, and
    * returns the next end; null: there is none.
@@ -270,6 +274,20 @@ export interface GrantQuery extends Page<Pick<Grant, 'name' | 'user'>> {
   readonly name?: string;
   /** Names with their users, at most 1,000. */
   readonly named?: readonly Pick<Grant, 'name' | 'user'>[];
+  /** True: no minted grants. */
+  readonly unminted?: boolean;
+}
+
+/** A page of minted grants, ordered by parent, lease, then ID. */
+export interface MintedQuery {
+  /** At most 1,000 IDs; absent: of all parents. */
+  readonly parents?: readonly string[];
+  /** ID of their lease; null: those without one; absent: both. */
+  readonly lease?: string | null;
+  readonly mint?: string;
+  /** The last grant of the page before. */
+  readonly after?: Pick<Grant, 'id' | 'parent' | 'lease'> | undefined;
+  readonly limit: number;
 }
 
 /** A choice of grants. All conditions must apply. */
@@ -756,7 +774,7 @@ interface AgentStore {
   /** Returns agents with facts of their rights at this time, ordered by name. */
   inList(at: number, page: Page<string>): Promise<AgentInList[]>;
   /** Returns up to `limit` agents whose bindings reach a grant (see `reachesGrant`), ordered by name. */
-  reaching(grant: Omit<BoundGrant, 'lease'>, limit: number): Promise<AgentRecord[]>;
+  reaching(grant: Omit<BoundGrant, 'lease' | 'parent'>, limit: number): Promise<AgentRecord[]>;
   /** Returns the time of the last use by an OIDC token, to about a minute; null: none. */
   identityUse(name: string): Promise<number | null>;
   /** Returns whether there is such an agent. */
