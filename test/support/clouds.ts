@@ -48,8 +48,26 @@ export interface Clouds {
   gate: Promise<void>;
 }
 
-/** @param now milliseconds since the epoch */
-export async function startClouds(now: () => number = Date.now): Promise<Clouds> {
+const json = (status: number, body: object): Answer => ({ status, body });
+
+const awsError = (status: number, code: string, message: string): Answer => ({
+  status,
+  body: `<ErrorResponse><Error><Type>Sender</Type><Code>${code}</Code><Message>${message}</Message></Error></ErrorResponse>`,
+});
+
+const oauthError = (status: number, error: string, error_description: string): Answer =>
+  json(status, { error, error_description });
+
+const isTrusted = (sub: string) => /^(repo:acme\/app:|system:serviceaccount:ci:)/.test(sub);
+
+/**
+ * @param now milliseconds since the epoch
+ * @param metadataAddress loopback address of the metadata services
+ */
+export async function startClouds(
+  now: () => number = Date.now,
+  metadataAddress = '127.0.0.1',
+): Promise<Clouds> {
   const key = await issuerKey('k1');
   const keySet = createLocalJWKSet({ keys: [key.jwk] });
   const requests: string[] = [];
@@ -66,21 +84,15 @@ export async function startClouds(now: () => number = Date.now): Promise<Clouds>
       return error instanceof errors.JWTExpired ? 'expired' : 'invalid';
     }
   }
-  const isTrusted = (sub: string) => /^(repo:acme\/app:|system:serviceaccount:ci:)/.test(sub);
-
   async function sts(form: URLSearchParams): Promise<Answer> {
-    const refuse = (status: number, code: string, message: string): Answer => ({
-      status,
-      body: `<ErrorResponse><Error><Type>Sender</Type><Code>${code}</Code><Message>${message}</Message></Error></ErrorResponse>`,
-    });
     if (form.get('Action') !== 'AssumeRoleWithWebIdentity' || form.get('RoleSessionName') === null)
-      return refuse(400, 'InvalidAction', 'unknown');
+      return awsError(400, 'InvalidAction', 'unknown');
     const token = form.get('WebIdentityToken') ?? '';
     const judged = await judge(token, 'sts.amazonaws.com');
-    if (judged === 'expired') return refuse(400, 'ExpiredTokenException', `Token expired: ${token}`);
-    if (typeof judged === 'string') return refuse(400, 'InvalidIdentityToken', `Incorrect token audience`);
+    if (judged === 'expired') return awsError(400, 'ExpiredTokenException', `Token expired: ${token}`);
+    if (typeof judged === 'string') return awsError(400, 'InvalidIdentityToken', `Incorrect token audience`);
     if (form.get('RoleArn') !== roleArn || !isTrusted(judged.sub))
-      return refuse(403, 'AccessDenied', 'Not authorized to perform sts:AssumeRoleWithWebIdentity');
+      return awsError(403, 'AccessDenied', 'Not authorized to perform sts:AssumeRoleWithWebIdentity');
     const { id, secret, token: session } = temporaryKeys;
     return {
       body: `<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>${id}</AccessKeyId><SecretAccessKey>${secret}</SecretAccessKey><SessionToken>${session}</SessionToken><Expiration>${ends()}</Expiration></Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`,
@@ -88,28 +100,29 @@ export async function startClouds(now: () => number = Date.now): Promise<Clouds>
   }
 
   async function google(form: URLSearchParams): Promise<Answer> {
-    const refuse = (error: string, error_description: string): Answer => ({
-      status: 400,
-      body: { error, error_description },
-    });
     const rfc8693 = 'urn:ietf:params:oauth:';
     const isExchange =
       form.get('grant_type') === `${rfc8693}grant-type:token-exchange` &&
       form.get('requested_token_type') === `${rfc8693}token-type:access_token` &&
       form.get('subject_token_type') === `${rfc8693}token-type:jwt` &&
       form.get('scope') === 'https://www.googleapis.com/auth/cloud-platform';
-    if (!isExchange) return refuse('invalid_request', 'Invalid exchange');
+    if (!isExchange) return oauthError(400, 'invalid_request', 'Invalid exchange');
     if (form.get('audience') !== `//iam.googleapis.com/${poolProvider}`)
-      return refuse(
+      return oauthError(
+        400,
         'invalid_target',
         'The target service indicated by the "audience" parameters is invalid.',
       );
     const judged = await judge(form.get('subject_token') ?? '', `https://iam.googleapis.com/${poolProvider}`);
-    if (judged === 'expired') return refuse('invalid_grant', 'ID Token is stale to sign-in.');
+    if (judged === 'expired') return oauthError(400, 'invalid_grant', 'ID Token is stale to sign-in.');
     if (typeof judged === 'string')
-      return refuse('invalid_grant', 'The audience in ID Token does not match.');
+      return oauthError(400, 'invalid_grant', 'The audience in ID Token does not match.');
     if (!isTrusted(judged.sub))
-      return refuse('unauthorized_client', 'The given credential is rejected by the attribute condition.');
+      return oauthError(
+        400,
+        'unauthorized_client',
+        'The given credential is rejected by the attribute condition.',
+      );
     return {
       body: {
         access_token: federatedToken,
@@ -121,27 +134,22 @@ export async function startClouds(now: () => number = Date.now): Promise<Clouds>
   }
 
   function impersonate(request: IncomingMessage, body: string): Answer {
-    const error = (code: number, message: string): Answer => ({
-      status: code,
-      body: { error: { code, message } },
-    });
     if (request.headers.authorization !== `Bearer ${federatedToken}`)
-      return error(401, 'Invalid credentials');
+      return json(401, { error: { code: 401, message: 'Invalid credentials' } });
     const { scope, lifetime } = JSON.parse(body) as { readonly scope: string[]; readonly lifetime: string };
-    if (!Array.isArray(scope) || lifetime !== '3600s') return error(400, 'Invalid argument');
+    if (!Array.isArray(scope) || lifetime !== '3600s')
+      return json(400, { error: { code: 400, message: 'Invalid argument' } });
     return request.url === `/v1/projects/-/serviceAccounts/${account}:generateAccessToken`
       ? { body: { accessToken: accountToken, expireTime: ends() } }
-      : error(403, "Permission 'iam.serviceAccounts.getAccessToken' denied on resource");
+      : json(403, {
+          error: { code: 403, message: "Permission 'iam.serviceAccounts.getAccessToken' denied on resource" },
+        });
   }
 
   async function entra(path: string, form: URLSearchParams): Promise<Answer> {
-    const refuse = (code: string, message: string): Answer => ({
-      status: 401,
-      body: { error: 'invalid_client', error_description: `AADSTS${code}: ${message}` },
-    });
     const [tenant, client] = azureApp.split('/');
     if (path !== `/${tenant}/oauth2/v2.0/token` || form.get('client_id') !== client)
-      return refuse('700016', 'Application was not found in the directory.');
+      return oauthError(401, 'invalid_client', 'AADSTS700016: Application was not found in the directory.');
     const isAssertion =
       form.get('grant_type') === 'client_credentials' &&
       form.get('client_assertion_type') === 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer' &&
@@ -149,15 +157,22 @@ export async function startClouds(now: () => number = Date.now): Promise<Clouds>
     const judged = isAssertion
       ? await judge(form.get('client_assertion') ?? '', 'api://AzureADTokenExchange')
       : '';
-    if (judged === 'expired') return refuse('700024', 'Client assertion is not within its valid time range.');
+    if (judged === 'expired')
+      return oauthError(
+        401,
+        'invalid_client',
+        'AADSTS700024: Client assertion is not within its valid time range.',
+      );
     if (typeof judged === 'string' || !isTrusted(judged.sub))
-      return refuse('700213', 'No matching federated identity record found for presented assertion.');
+      return oauthError(
+        401,
+        'invalid_client',
+        'AADSTS700213: No matching federated identity record found for presented assertion.',
+      );
     if (form.get('scope') !== `${vault}/.default`)
-      return refuse('500011', 'The resource principal was not found.');
+      return oauthError(401, 'invalid_client', 'AADSTS500011: The resource principal was not found.');
     return { body: { token_type: 'Bearer', expires_in: 3_599, access_token: azureAccessToken } };
   }
-
-  const json = (status: number, body: object): Answer => ({ status, body });
 
   async function metadata(request: IncomingMessage, url: URL): Promise<Answer> {
     const { headers } = request;
@@ -229,8 +244,11 @@ export async function startClouds(now: () => number = Date.now): Promise<Clouds>
       return json(200, { count: 1, value: await key.sign(claims) });
     }),
   );
-  const local = await startPlainUpstream(serve((request, url) => metadata(request, url)));
-  const base = `http://127.0.0.1:${local.port}`;
+  const local = await startPlainUpstream(
+    serve((request, url) => metadata(request, url)),
+    metadataAddress,
+  );
+  const base = `http://${metadataAddress}:${local.port}`;
   const clouds: Clouds = {
     services: {
       sts: `${remote.url}/`,

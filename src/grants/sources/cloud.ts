@@ -241,7 +241,7 @@ async function ask(at: string, request: CloudRequest, asking: CloudAsking, token
   if (status >= 200 && status < 300) return text.trim();
   const body = jsonObject(text) ?? {};
   const said = ['error_description', 'error.message', 'message'].map((path) => memberAt(body, path));
-  const words = describe(String(said.find(Boolean) ?? ''), [token, ...Object.values(request.headers)]);
+  const words = describe(said.find((each) => typeof each === 'string') ?? '', [token, ...Object.values(request.headers)]);
   throw failed(at, withDescription(`HTTP ${status}`, words), token, retryAfterMs);
 }
 

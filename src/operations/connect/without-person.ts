@@ -226,7 +226,7 @@ export async function fromSource(request: ConnectRequest): Promise<Obtained> {
   const { options, provider, existing, signal, state, parts } = request;
   const { from: written = '', sourceForm, sourceTtl, verify } = options;
   const from = absoluteSource(written, process.cwd(), state.env['HOME'] ?? homedir());
-  parseSource(from, process.platform);
+  const { kind } = parseSource(from, process.platform);
   const form = sourceForms.find((name) => name === sourceForm) ?? null;
   if (sourceForm !== undefined && form === null)
     throw inputInvalid('--source-form is no form of an answer.', `one of ${sourceForms.join(', ')}`);
@@ -236,7 +236,8 @@ export async function fromSource(request: ConnectRequest): Promise<Obtained> {
   const audience = existing?.sealed.audience ?? provider.audience;
   const question = { grant: '', revision: 0, credential, audience, isRefused: false, signal };
   const value = await parts.sources.ask(question).finally(() => signal.throwIfAborted());
-  return { credential, answer: fitted(value.credential, provider), scopes: [] };
+  const answer = fitted(value.credential, provider);
+  return { credential, answer, scopes: [], ...(kind === 'cloud' ? { isRotated: true } : {}) };
 }
 
 /** Parameters that flows set, and those that would expose a secret in argv. */
