@@ -4,7 +4,7 @@ import { text } from 'node:stream/consumers';
 import type { cloudServices } from '../../src/grants/sources/cloud.ts';
 import type { KeysOfDouble } from './aws/aws-double.ts';
 import { gitHubClaims, issuerKey, kubernetesClaims } from './token-issuer.ts';
-import { startPlainUpstream, startUpstream } from './upstream.ts';
+import { type Identity, startPlainUpstream, startUpstream } from './upstream.ts';
 
 /** Names that the stand-ins know. */
 export const roleArn = 'arn:aws:iam::123456789012:role/agents';
@@ -36,6 +36,8 @@ interface Answer {
 /** Stand-ins for the services of AWS, Google, Microsoft and GitHub. They verify what they get. */
 export interface Clouds {
   readonly services: typeof cloudServices;
+  /** Port of the services over TLS. */
+  readonly port: number;
   /** Environment of a job of GitHub. */
   readonly github: Readonly<Record<string, string>>;
   /** Requests as `METHOD PATH`, without queries. */
@@ -60,14 +62,20 @@ const oauthError = (status: number, error: string, error_description: string): A
 
 const isTrusted = (sub: string) => /^(repo:acme\/app:|system:serviceaccount:ci:)/.test(sub);
 
-/**
- * @param now milliseconds since the epoch
- * @param metadataAddress loopback address of the metadata services
- */
-export async function startClouds(
-  now: () => number = Date.now,
+interface CloudsOptions {
+  /** Milliseconds since the epoch. */
+  readonly now?: () => number;
+  /** Loopback address of the metadata services. */
+  readonly metadataAddress?: string;
+  /** Certificate of the services over TLS. */
+  readonly identity?: Identity;
+}
+
+export async function startClouds({
+  now = Date.now,
   metadataAddress = '127.0.0.1',
-): Promise<Clouds> {
+  identity,
+}: CloudsOptions = {}): Promise<Clouds> {
   const key = await issuerKey('k1');
   const keySet = createLocalJWKSet({ keys: [key.jwk] });
   const requests: string[] = [];
@@ -243,6 +251,7 @@ export async function startClouds(
       const claims = gitHubClaims(issuer, url.searchParams.get('audience') ?? '', seconds());
       return json(200, { count: 1, value: await key.sign(claims) });
     }),
+    identity,
   );
   const local = await startPlainUpstream(
     serve((request, url) => metadata(request, url)),
@@ -258,6 +267,7 @@ export async function startClouds(
       metadata: base,
       container: base,
     },
+    port: remote.port,
     github: {
       ACTIONS_ID_TOKEN_REQUEST_URL: `${remote.url}/github?api-version=2.0`,
       ACTIONS_ID_TOKEN_REQUEST_TOKEN: requestToken,

@@ -38,9 +38,11 @@ const keys = {
   region: null,
 };
 
+const credentialOf = (from: string) => ({ type: 'source', from, form: null, ttlMs: null }) as const;
+
 async function place(env: NodeJS.ProcessEnv = {}) {
   const folder = await tempFolder();
-  const clouds = await startClouds(() => now);
+  const clouds = await startClouds({ now: () => now });
   const client = testUpstreamClient();
   const sources = createSources({
     env: { ...clouds.github, ...env },
@@ -51,12 +53,11 @@ async function place(env: NodeJS.ProcessEnv = {}) {
     services: clouds.services,
     vault: { ask: () => Promise.reject(new Error('no vault')), check: async () => {} },
   });
-  const credential = (from: string) => ({ type: 'source', from, form: null, ttlMs: null }) as const;
   const ask = (from: string) =>
     sources.ask({
       grant: 'id',
       revision: 1,
-      credential: credential(from),
+      credential: credentialOf(from),
       audience: [],
       isRefused: false,
       signal: new AbortController().signal,
@@ -65,7 +66,7 @@ async function place(env: NodeJS.ProcessEnv = {}) {
   return {
     clouds,
     ask,
-    check: (from: string) => sources.check(credential(from)),
+    check: (from: string) => sources.check(credentialOf(from)),
     /** Writes a token of Kubernetes. */
     write,
     token: async (claims?: object, audience?: string) =>
