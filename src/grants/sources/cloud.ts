@@ -4,7 +4,8 @@ import { parseKeys, secretText, type SourceForm } from '../../domain/credential.
 import { SidekeyError } from '../../lib/errors.ts';
 import { packageText, shippedFile } from '../../lib/package-files.ts';
 import { withoutStop } from '../../lib/text.ts';
-import { directFetch } from '../../proxy/upstream/token-fetch.ts';
+import { defaultLimits } from '../../proxy/policy/limits.ts';
+import { createUpstreamClient } from '../../proxy/upstream/client.ts';
 import { tokenExchangeGrantType, typePrefix } from '../oauth/assertions.ts';
 import { assumeRole } from '../oauth/aws-role.ts';
 import { describe, withDescription } from '../oauth/description.ts';
@@ -227,21 +228,29 @@ function fromAzure(parameters: Readonly<Record<string, string>>, asking: CloudAs
 
 type CloudRequest = Pick<EndpointRequest, 'url' | 'headers'> & Partial<EndpointRequest>;
 
+/** The address guard is for requests of agents, and a metadata service is behind no proxy. */
+const local = { ca: [], resolve: new Map(), privateAddresses: ['0.0.0.0/0', '::/0'], limits: defaultLimits };
+
 /** Returns the text of a 2xx answer. @throws SidekeyError `source_failed` */
 async function ask(at: string, request: CloudRequest, asking: CloudAsking, token = ''): Promise<string> {
   const isLocal = ['ec2', 'container', 'gce', 'azure'].includes(at);
-  const io = ioOf(asking);
-  const signal = AbortSignal.any([asking.signal, AbortSignal.timeout(metadataMs)]);
+  const client = isLocal ? createUpstreamClient({ ...local, ownPorts: () => [] }) : null;
+  const { now, signal } = asking;
   const answer = await askEndpoint(
     { name: 'the service', method: 'GET', body: null, isLocal, ...request },
-    isLocal ? { ...io, fetch: directFetch, signal } : io,
-  );
+    client === null
+      ? ioOf(asking)
+      : { fetch: client.fetch, now, signal: AbortSignal.any([signal, AbortSignal.timeout(metadataMs)]) },
+  ).finally(() => client?.close());
   if (answer.kind !== 'answer') throw refusal(at, answer, token);
   const { status, text, retryAfterMs } = answer;
   if (status >= 200 && status < 300) return text.trim();
   const body = jsonObject(text) ?? {};
   const said = ['error_description', 'error.message', 'message'].map((path) => memberAt(body, path));
-  const words = describe(said.find((each) => typeof each === 'string') ?? '', [token, ...Object.values(request.headers)]);
+  const words = describe(said.find((each) => typeof each === 'string') ?? '', [
+    token,
+    ...Object.values(request.headers),
+  ]);
   throw failed(at, withDescription(`HTTP ${status}`, words), token, retryAfterMs);
 }
 

@@ -48,9 +48,3 @@ export function createTokenFetch(dialer: Dialer, limits: Limits): OwnFetch {
   };
   return { fetch: guarded as typeof fetch, close: () => dispatcher.close() };
 }
-
-const direct = new Agent({ pipelining: 0 });
-
-/** A `fetch` without the address guard and without proxies, for the metadata services of this machine. */
-export const directFetch = ((input: string, init: Parameters<typeof undiciFetch>[1]) =>
-  undiciFetch(input, { ...init, dispatcher: direct })) as unknown as typeof fetch;
