@@ -35,42 +35,41 @@ export const cloudServices = {
 };
 
 /** Hosts of container endpoints: this machine, the agent of ECS, the Pod Identity Agent of EKS. */
-const containerHosts = [
-  'localhost',
-  '127.0.0.1',
-  '[::1]',
-  '169.254.170.2',
-  '169.254.170.23',
-  '[fd00:ec2::23]',
-];
-/** Milliseconds. A metadata service is on this machine. */
-const metadataMs = 5_000;
+const containerHost = /^(?:localhost|127\.0\.0\.1|\[::1\]|169\.254\.170\.(?:2|23)|\[fd00:ec2::23\])$/;
+/** Milliseconds for an answer of this machine, and of another. */
+const [localMs, remoteMs] = [5_000, 30_000];
 const googleScope = 'https://www.googleapis.com/auth/cloud-platform';
 
-/** A row of `config/cloud-failures.yaml`, which explains the members. */
-export interface CloudFailure {
-  readonly at: string;
-  readonly answer: string;
-  readonly says: string;
-  readonly do: string;
-}
-let failures: readonly CloudFailure[] | undefined;
+/** Rows of `config/cloud-failures.yaml`, which explains the members. */
+type CloudFailures = readonly Readonly<Record<'at' | 'answer' | 'says' | 'do', string>>[];
+let failures: CloudFailures | undefined;
 
-export function cloudFailures(): readonly CloudFailure[] {
-  return (failures ??= parseConfigDocument(packageText(shippedFile('cloud-failures.yaml')))
-    .value as readonly CloudFailure[]);
+export function cloudFailures(): CloudFailures {
+  const text = () => packageText(shippedFile('cloud-failures.yaml'));
+  return (failures ??= parseConfigDocument(text()).value as CloudFailures);
 }
 
-/** Returns the error for an answer. `token`: the token that was sent; empty: none. */
-function failed(at: string, answer: string, token = '', retryAfterMs: number | null = null): SidekeyError {
+/** Returns the error for an answer without a credential. `token`: the token that was sent; empty: none. */
+function failed(
+  at: string,
+  trouble: string | EndpointFailure | Exclude<RefreshOutcome, { readonly kind: 'renewed' }>,
+  token = '',
+): SidekeyError {
+  const reported = typeof trouble === 'string' ? { reason: trouble, retryAfterMs: null } : trouble;
+  const answer =
+    'reason' in reported
+      ? reported.reason
+      : withDescription('error' in reported ? reported.error : 'refused', reported.description);
   const row = cloudFailures().find(
     (each) => new RegExp(`^(?:${each.at})$`).test(at) && new RegExp(each.answer).test(answer),
   );
-  const claims = ['iss', 'aud', 'sub'].map((name) => `${name} ${String(jwtPart(token, 1)?.[name])}`);
+  const claims = ['iss', 'aud', 'sub'].map(
+    (name) => `${name} ${String(jwtPart(token, 1)?.[name] ?? 'none')}`,
+  );
   const says = row?.says ?? 'The source gave no credential';
   return new SidekeyError('source_failed', `${says}: ${withoutStop(answer)}.`, {
     hint: row?.do.replace('TOKEN', () => describe(claims.join(', '), [])),
-    retryAfterMs: retryAfterMs ?? undefined,
+    retryAfterMs: 'retryAfterMs' in reported ? (reported.retryAfterMs ?? undefined) : undefined,
   });
 }
 
@@ -83,14 +82,14 @@ interface CloudAsking extends SourceParts {
 
 /** Asks a cloud for a credential. @throws SidekeyError `source_failed` */
 export async function askCloud(source: CloudSource, asking: CloudAsking): Promise<SourceValue> {
-  const { services, now } = asking;
+  const { services } = asking;
   switch (source.cloud) {
     case 'aws-web-identity': {
       const { name: roleArn, audience = 'sts.amazonaws.com', region = null } = source;
       const token = await subjectToken(source.token, audience, asking);
       const place = { endpoint: services.sts, region, externalId: null, durationSeconds: null };
       const outcome = await assumeRole({ ...place, roleArn, sessionName: 'sidekey', token }, ioOf(asking));
-      if (outcome.kind !== 'renewed') throw refusal('sts', outcome, token);
+      if (outcome.kind !== 'renewed') throw failed('sts', outcome, token);
       const { accessToken, expiresAt } = outcome;
       return { credential: { type: 'aws', ...parseKeys(accessToken)!, region: null }, expiresAt };
     }
@@ -100,7 +99,7 @@ export async function askCloud(source: CloudSource, asking: CloudAsking): Promis
       const text = await (container === null ? instanceKeys(asking) : ask(at, container, asking));
       const { Code: code = 'Success', Message: message, Token: token, ...rest } = jsonObject(text) ?? {};
       if (code !== 'Success') throw failed(at, describe(`${String(code)}: ${String(message)}`, []));
-      return valueOf(at, { ...rest, Version: 1, SessionToken: token }, 'aws', now);
+      return valueOf(at, JSON.stringify({ ...rest, Version: 1, SessionToken: token }), 'aws', asking);
     }
     case 'gcp-federation': {
       const { name, audience = `https://iam.googleapis.com/${name}`, service_account: account } = source;
@@ -120,12 +119,11 @@ export async function askCloud(source: CloudSource, asking: CloudAsking): Promis
       const headers = { authorization, 'content-type': 'application/json' };
       const body = JSON.stringify({ scope: [googleScope], lifetime: '3600s' });
       const text = await ask('account', { url, method: 'POST', headers, body }, asking, token);
-      const { accessToken, expireTime } = jsonObject(text) ?? {};
-      return valueOf('account', { accessToken, expires_at: expireTime }, 'json', now);
+      return valueOf('account', text, 'json', asking);
     }
     case 'gcp-instance': {
       const text = await fromGce(`${source.service_account ?? 'default'}/token`, asking);
-      return valueOf('gce', jsonObject(text) ?? {}, 'json', now);
+      return valueOf('gce', text, 'json', asking);
     }
     case 'azure-federation': {
       const { name, audience = 'api://AzureADTokenExchange', resource } = source;
@@ -143,7 +141,7 @@ export async function askCloud(source: CloudSource, asking: CloudAsking): Promis
     case 'azure-instance': {
       const { resource, client_id } = source;
       const text = await fromAzure({ resource, ...(client_id === undefined ? {} : { client_id }) }, asking);
-      return valueOf('azure', jsonObject(text) ?? {}, 'json', now);
+      return valueOf('azure', text, 'json', asking);
     }
   }
 }
@@ -157,16 +155,13 @@ export function checkCloud(source: CloudSource, asking: Pick<CloudAsking, 'env' 
 
 /** Returns the token that names this workload, for an audience. */
 async function subjectToken(token: string, audience: string, asking: CloudAsking): Promise<string> {
-  switch (token) {
-    case 'github':
-      return textAt('github', await ask('github', githubRequest(audience, asking), asking), 'value');
-    case 'gcp-instance':
-      return fromGce(`default/identity?audience=${encodeURIComponent(audience)}&format=full`, asking);
-    case 'azure-instance':
-      return textAt('azure', await fromAzure({ resource: audience }, asking), 'access_token');
-    default:
-      return fileToken(token, asking);
-  }
+  if (token === 'gcp-instance')
+    return fromGce(`default/identity?audience=${encodeURIComponent(audience)}&format=full`, asking);
+  if (token !== 'github' && token !== 'azure-instance') return fileToken(token, asking);
+  const text = await (token === 'github'
+    ? ask(token, githubRequest(audience, asking), asking)
+    : fromAzure({ resource: audience }, asking));
+  return secretText(valueOf(token === 'github' ? token : 'azure', text, 'json', asking).credential);
 }
 
 /** Reads `file:PATH` anew, because Kubernetes replaces the token before it expires. */
@@ -206,7 +201,7 @@ function containerRequest({ env, services, readFile }: CloudAsking): CloudReques
   const full = env['AWS_CONTAINER_CREDENTIALS_FULL_URI'];
   if (path === undefined && full === undefined) return null;
   const url = path === undefined ? URL.parse(full ?? '') : new URL(path, services.container);
-  if (url?.protocol !== 'http:' || !containerHosts.includes(url.hostname))
+  if (url?.protocol !== 'http:' || !containerHost.test(url.hostname))
     throw failed('container', 'its host is no container endpoint');
   const file = env['AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE'];
   const authorization = file === undefined ? env['AWS_CONTAINER_AUTHORIZATION_TOKEN'] : readFile(file).trim();
@@ -235,23 +230,18 @@ const local = { ca: [], resolve: new Map(), privateAddresses: ['0.0.0.0/0', '::/
 async function ask(at: string, request: CloudRequest, asking: CloudAsking, token = ''): Promise<string> {
   const isLocal = ['ec2', 'container', 'gce', 'azure'].includes(at);
   const client = isLocal ? createUpstreamClient({ ...local, ownPorts: () => [] }) : null;
-  const { now, signal } = asking;
   const answer = await askEndpoint(
     { name: 'the service', method: 'GET', body: null, isLocal, ...request },
-    client === null
-      ? ioOf(asking)
-      : { fetch: client.fetch, now, signal: AbortSignal.any([signal, AbortSignal.timeout(metadataMs)]) },
+    ioOf(client === null ? asking : { ...asking, fetch: () => client.fetch }, isLocal ? localMs : remoteMs),
   ).finally(() => client?.close());
-  if (answer.kind !== 'answer') throw refusal(at, answer, token);
-  const { status, text, retryAfterMs } = answer;
+  if (answer.kind !== 'answer') throw failed(at, answer, token);
+  const { status, text } = answer;
   if (status >= 200 && status < 300) return text.trim();
   const body = jsonObject(text) ?? {};
   const said = ['error_description', 'error.message', 'message'].map((path) => memberAt(body, path));
-  const words = describe(said.find((each) => typeof each === 'string') ?? '', [
-    token,
-    ...Object.values(request.headers),
-  ]);
-  throw failed(at, withDescription(`HTTP ${status}`, words), token, retryAfterMs);
+  const secrets = [token, ...Object.values(request.headers)];
+  const words = describe(said.find((each) => typeof each === 'string') ?? '', secrets);
+  throw failed(at, withDescription(`HTTP ${status}`, words), token);
 }
 
 /** Asks a token endpoint. @throws SidekeyError `source_failed` */
@@ -264,36 +254,20 @@ async function askToken(
 ): Promise<SourceValue> {
   const rest = { dialect: plainDialect, grantType, secrets: [token] };
   const answer = await askTokenEndpoint({ ...question, ...rest }, ioOf(asking));
-  if (answer.kind !== 'tokens') throw refusal(at, answer, token);
+  if (answer.kind !== 'tokens') throw failed(at, answer, token);
   return { credential: { type: 'api_key', value: answer.accessToken }, expiresAt: answer.expiresAt };
 }
 
-function ioOf({ fetch, now, signal }: CloudAsking): TokenIo {
-  return { fetch: fetch(), now, signal };
-}
-
-function textAt(at: string, text: string, name: string): string {
-  const value = jsonObject(text)?.[name];
-  if (typeof value === 'string' && value !== '') return value;
-  throw failed(at, `the answer has no ${name}`);
+function ioOf({ fetch, now, signal }: CloudAsking, ms = remoteMs): TokenIo {
+  return { fetch: fetch(), now, signal: AbortSignal.any([signal, AbortSignal.timeout(ms)]) };
 }
 
 /** Reads an answer as the output of a helper. @throws SidekeyError `source_failed` */
-function valueOf(at: string, fields: object, form: SourceForm, now: () => number): SourceValue {
+function valueOf(at: string, text: string, form: SourceForm, { now }: Pick<CloudAsking, 'now'>): SourceValue {
   try {
-    return readValue(JSON.stringify(fields), form, now);
+    return readValue(text, form, now);
   } catch (error) {
     if (error instanceof SidekeyError) throw failed(at, error.message);
     throw error;
   }
-}
-
-/** Returns the error for an answer without a credential. `token`: as in `failed`. */
-function refusal(
-  at: string,
-  answer: EndpointFailure | Exclude<RefreshOutcome, { readonly kind: 'renewed' }>,
-  token: string,
-): SidekeyError {
-  if (answer.kind === 'later') return failed(at, answer.reason, token, answer.retryAfterMs);
-  return failed(at, withDescription('error' in answer ? answer.error : 'refused', answer.description), token);
 }
