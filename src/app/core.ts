@@ -17,6 +17,7 @@ import type { ProxyServices } from '../proxy/services.ts';
 import { ProcessFigures } from '../proxy/telemetry/figures.ts';
 import type { Tracer } from '../proxy/telemetry/traces.ts';
 import type { StandardOutput } from './audit-upkeep.ts';
+import type { SourceParts } from '../grants/sources/source.ts';
 import { ConfigInForce } from './config-in-force.ts';
 import { refreshParts } from './refresh-parts.ts';
 import { openState, type State } from './state.ts';
@@ -51,6 +52,8 @@ export interface ProxyParts {
   readonly storeOpened?: ((state: Pick<State, 'store' | 'grants'>) => void) | undefined;
   /** Serves instead of this process, which then runs the workers' common tasks. Absent: this one serves. */
   readonly supervisor?: Pick<Supervisor, 'listener' | 'figures'> | undefined;
+  /** Replaces the addresses of clouds for sources. */
+  readonly clouds?: SourceParts['services'] | undefined;
   /** Tests the programs of this machine, for the API; absent: there is no API. */
   readonly probePrograms?: ProbePrograms | undefined;
   /** Present in a worker: its socket and its callbacks to the supervisor. */
@@ -119,9 +122,9 @@ export async function openCore(config: Config, parts: ProxyParts, opened: AsyncD
 export type Credentials = Awaited<ReturnType<typeof openCredentials>>;
 
 export async function openCredentials({ initial, parts, opened, state, current }: Core) {
-  const { log: logger, now, env, worker } = parts;
+  const { log: logger, now, env, worker, clouds } = parts;
   const { config, fetch } = current;
-  const refreshing = refreshParts(state, { config, fetch, now, env });
+  const refreshing = refreshParts(state, { config, fetch, now, env, clouds });
   let schedule: RefreshSchedule | null = null;
   const { activity } = state;
   const watchedActivity = withUseListener(activity, () => {

@@ -3,6 +3,7 @@ import type { Config } from '../config/config.ts';
 import { readReference } from '../config/secret-reference.ts';
 import type { IdentitySource } from '../grants/oauth/id-jag.ts';
 import type { Sources } from '../grants/sources/ask.ts';
+import type { SourceParts } from '../grants/sources/source.ts';
 import { systemTimers } from '../lib/timers.ts';
 import type { RenewalParts } from '../operations/operation.ts';
 import { createNonces } from '../proxy/schemes/dpop-proof.ts';
@@ -16,23 +17,27 @@ interface RefreshOptions {
   readonly now: () => number;
   /** Environment of `env:` references. */
   readonly env: NodeJS.ProcessEnv;
+  /** Replaces the addresses of clouds. */
+  readonly clouds?: SourceParts['services'] | undefined;
 }
 
 /** Returns the parts of a refresh, for the proxy and the command line. */
 export function refreshParts(
   { config: initial, grants, store, vault, audit, activity }: State,
-  { config, fetch, now, env }: RefreshOptions,
+  { config, fetch, now, env, clouds }: RefreshOptions,
 ): RenewalParts {
   const nonces = createNonces();
   let opened: Promise<Sources> | undefined;
   /** Loaded on use: a start needs no source. */
   const openSources = async () => {
-    const [{ createSources }, { createVaultReader }] = await Promise.all([
+    const [{ createSources }, { cloudServices }, { createVaultReader }] = await Promise.all([
       import('../grants/sources/ask.ts'),
+      import('../grants/sources/cloud.ts'),
       import('./vault-source.ts'),
     ]);
     const vault = createVaultReader({ config, env, now });
-    return createSources({ env, cwd: dirname(config().file), platform: process.platform, now, vault });
+    const [cwd, services] = [dirname(config().file), clouds ?? cloudServices];
+    return createSources({ env, cwd, platform: process.platform, now, fetch, services, vault });
   };
   const sources = () => (opened ??= openSources());
   const identity: IdentitySource = async (account) => {

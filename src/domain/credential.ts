@@ -397,7 +397,7 @@ export function isAwsSecret(text: string): boolean {
 }
 
 /** Parses the format of `keysText`; null if the text has another format. */
-function parseKeys(text: string): AwsKeys | null {
+export function parseKeys(text: string): AwsKeys | null {
   const [accessKeyId = '', secretAccessKey = '', sessionToken = '', ...more] = text.split(':');
   if (accessKeyId === '' || secretAccessKey === '' || more.length > 0) return null;
   return { accessKeyId, secretAccessKey, sessionToken: sessionToken === '' ? null : sessionToken };
@@ -418,7 +418,7 @@ export function fileReferencesOf(credential: Credential): readonly string[] {
   const tokens = [...subject, ...actor].flatMap((token) =>
     token !== null && 'reference' in token ? [token.reference] : [],
   );
-  return (credential.type === 'source' ? [credential.from] : tokens).filter((text) =>
-    text.startsWith('file:'),
-  );
+  // A source of a cloud names the file of its token after `token=`.
+  const sources = credential.type === 'source' ? credential.from.split(/[?&]token=(file:[^&]+)/) : tokens;
+  return sources.filter((text) => text.startsWith('file:'));
 }

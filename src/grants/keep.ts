@@ -37,7 +37,10 @@ export interface Obtained {
   readonly details?: Readonly<Record<string, string>>;
   /** See `Consented`. */
   readonly identity?: Identity;
-  /** True if the flow used up the refresh token of the input. A failed check does not lose its successor. */
+  /**
+   * True if a failed check does not lose the credential: the flow used up the refresh token of the input, or
+   * a cloud gave a token with scopes that the check does not fit.
+   */
   readonly isRotated?: true;
   /** Reason why the credential has no usable access token; absent: it has one, or needs none. */
   readonly failure?: SidekeyError;

@@ -94,7 +94,7 @@ export function createSourceValues(parts: SourceValuesParts) {
       return current;
     } catch (error) {
       const failure = error instanceof SidekeyError ? error : unexpected(error);
-      backoff.failed(placeOf(id), failure.message, null);
+      backoff.failed(placeOf(id), failure.message, failure.retryAfterMs ?? null);
       failures.set(id, failure);
       void notes.failed(grant, begun, failure.message, 'source_failed');
       return failure;

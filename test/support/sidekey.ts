@@ -56,6 +56,8 @@ export interface SidekeyOptions {
   readonly ticketMaterial?: Uint8Array;
   /** Replaces the owner of local connections that the system reports. */
   readonly peerOwner?: ProxyParts['peerOwner'];
+  /** Addresses of clouds for sources. */
+  readonly clouds?: ProxyParts['clouds'];
   /** Present: the proxy has an API. */
   readonly probePrograms?: ProxyParts['probePrograms'];
 }
@@ -98,6 +100,7 @@ export async function startSidekey(options: SidekeyOptions = {}): Promise<TestSi
     ticketMaterial: options.ticketMaterial,
     peerOwner: options.peerOwner,
     probePrograms: options.probePrograms,
+    clouds: options.clouds,
   });
   onTestFinished(() => proxy.close());
 

@@ -116,7 +116,7 @@ export interface TokenExchangeRequest extends AssertionRequest {
 }
 
 /** RFC 8693 §2.1. */
-const tokenExchangeGrantType = 'urn:ietf:params:oauth:grant-type:token-exchange';
+export const tokenExchangeGrantType = 'urn:ietf:params:oauth:grant-type:token-exchange';
 
 /** RFC 8693 §3. */
 export const typePrefix = 'urn:ietf:params:oauth:token-type:';

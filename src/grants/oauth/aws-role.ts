@@ -2,7 +2,7 @@
  * Temporary keys of an AWS role: STS AssumeRole. Not OAuth: the request is signed with other keys.
  * https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
  */
-import { type AwsKeys, isAccessKeyId, isAwsSecret, keysText, type Renewal } from '../../domain/credential.ts';
+import { isAccessKeyId, isAwsSecret, keysText, type Renewal } from '../../domain/credential.ts';
 import {
   algorithm,
   canonicalRequest,
@@ -19,12 +19,17 @@ export interface AssumeRoleRequest extends Omit<Extract<Renewal, { kind: 'aws_ro
   readonly endpoint: string;
 }
 
+/** STS AssumeRoleWithWebIdentity: a token of an issuer that the role trusts, instead of a signature. */
+interface WebIdentityRequest extends Omit<AssumeRoleRequest, 'keys'> {
+  readonly token: string;
+}
+
 /** Signing region of the global host, used if none is named. */
 const globalRegion = 'us-east-1';
 const globalEndpoint = 'https://sts.amazonaws.com/';
 
 /** Prefers the regional STS, which may be up when us-east-1 is down. Its keys are valid anywhere. */
-function endpointFor({ endpoint, region }: AssumeRoleRequest): URL | null {
+function endpointFor({ endpoint, region }: Pick<AssumeRoleRequest, 'endpoint' | 'region'>): URL | null {
   const url = URL.parse(endpoint);
   if (url?.href !== globalEndpoint || region === null) return url;
   return URL.parse(`https://sts.${region}.amazonaws.com${region.startsWith('cn-') ? '.cn' : ''}/`);
@@ -34,10 +39,15 @@ function endpointFor({ endpoint, region }: AssumeRoleRequest): URL | null {
  * Requests keys. Never rejects because of AWS or the network. If AWS does not accept the signing keys,
  * returns a refusal that ends the grant: a person must provide others.
  */
-export async function assumeRole(request: AssumeRoleRequest, io: TokenIo): Promise<RefreshOutcome> {
+export async function assumeRole(
+  request: AssumeRoleRequest | WebIdentityRequest,
+  io: TokenIo,
+): Promise<RefreshOutcome> {
   const obtainedAt = io.now();
   const body = new URLSearchParams({
-    Action: 'AssumeRole',
+    ...('keys' in request
+      ? { Action: 'AssumeRole' }
+      : { Action: 'AssumeRoleWithWebIdentity', WebIdentityToken: request.token }),
     Version: '2011-06-15',
     RoleArn: request.roleArn,
     RoleSessionName: request.sessionName,
@@ -45,25 +55,28 @@ export async function assumeRole(request: AssumeRoleRequest, io: TokenIo): Promi
     ...(request.durationSeconds === null ? {} : { DurationSeconds: String(request.durationSeconds) }),
   }).toString();
   const url = endpointFor(request);
+  const isSigned = 'keys' in request && url !== null;
   const answer = await askEndpoint(
     {
       name: 'STS',
       url: url?.href ?? request.endpoint,
       method: 'POST',
-      headers: url === null ? {} : signedFields(request, url, body, obtainedAt),
+      headers: isSigned ? signedFields(request, url, body, obtainedAt) : { 'content-type': formType },
       body,
     },
     io,
   );
   switch (answer.kind) {
     case 'answer':
-      return outcomeOf(answer, request.keys, obtainedAt);
+      return outcomeOf(answer, 'keys' in request ? Object.values(request.keys) : [request.token], obtainedAt);
     case 'error':
       return { ...answer, kind: 'refused' };
     case 'later':
       return answer;
   }
 }
+
+const formType = 'application/x-www-form-urlencoded; charset=utf-8';
 
 function signedFields(
   { keys, region }: AssumeRoleRequest,
@@ -73,7 +86,7 @@ function signedFields(
 ): Record<string, string> {
   const signer = createSigner(keys, { region: region ?? globalRegion, service: 'sts' }, now);
   const fields: Record<string, string> = {
-    'content-type': 'application/x-www-form-urlencoded; charset=utf-8',
+    'content-type': formType,
     'x-amz-date': signer.timestamp,
     ...(keys.sessionToken === null ? {} : { 'x-amz-security-token': keys.sessionToken }),
   };
@@ -110,15 +123,15 @@ const passing: ReadonlySet<string> = new Set([
 
 function outcomeOf(
   { status, text, retryAfterMs }: EndpointAnswer,
-  asked: AwsKeys,
+  secrets: readonly (string | null)[],
   obtainedAt: number,
 ): RefreshOutcome {
   if (status < 200 || status >= 300) {
     const error = element(text, 'Code') ?? `http_${status}`;
-    const description = describe(element(text, 'Message') ?? '', [
-      asked.secretAccessKey,
-      asked.sessionToken ?? '',
-    ]);
+    const description = describe(
+      element(text, 'Message') ?? '',
+      secrets.filter((secret) => secret !== null),
+    );
     if (passing.has(error)) return later(`STS answered with ${error}`, retryAfterMs);
     if (unknownKeys.has(error)) return { kind: 'refused', ends: 'grant', description };
     return {

@@ -125,11 +125,13 @@ export interface EndpointRequest {
   readonly name: string;
   /** An https URL, without a user name or a password. */
   readonly url: string;
-  readonly method: 'POST' | 'GET' | 'DELETE';
+  readonly method: 'POST' | 'GET' | 'DELETE' | 'PUT';
   readonly headers: Readonly<Record<string, string>>;
   /** Returns the header fields for another URL; absent: the same. A DPoP proof is valid for one URL. */
   readonly headersAt?: (url: string) => EndpointRequest['headers'];
   readonly body: string | null;
+  /** True: an http URL of this machine, such as that of a metadata service. */
+  readonly isLocal?: boolean;
 }
 
 /** Reason for a missing response. */
@@ -222,7 +224,11 @@ async function askOnce(
 ): Promise<EndpointAnswer | EndpointFailure | Redirect> {
   const { name, method, headers, body } = request;
   const url = URL.parse(request.url);
-  if (url?.protocol !== 'https:' || url.username !== '' || url.password !== '')
+  if (
+    url?.protocol !== (request.isLocal === true ? 'http:' : 'https:') ||
+    url.username !== '' ||
+    url.password !== ''
+  )
     return { kind: 'error', error: 'endpoint_invalid', description: `${name} is not an https URL` };
   let answer: RawAnswer;
   try {

@@ -4,6 +4,7 @@ import { readSecretFile } from '../../config/secret-reference.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { hintOf } from '../../lib/hint.ts';
 import { findProgram } from '../../lib/programs.ts';
+import { askCloud, checkCloud } from './cloud.ts';
 import { runHelper } from './command.ts';
 import {
   describeSource,
@@ -32,6 +33,7 @@ export interface VaultReader {
 
 /** Constructing it has no side effects. */
 export function createSources(parts: SourceParts & { readonly vault: VaultReader }): Sources {
+  const readText = (path: string) => readSourceFile(path, parts);
   return {
     async ask(question) {
       const { credential } = question;
@@ -41,6 +43,8 @@ export function createSources(parts: SourceParts & { readonly vault: VaultReader
           return readFile(source.path, question, parts);
         case 'vault':
           return parts.vault.ask(source, question);
+        case 'cloud':
+          return askCloud(source, { ...parts, readFile: readText, signal: question.signal });
         case 'command':
           return runHelper(source, question, parts);
       }
@@ -50,6 +54,7 @@ export function createSources(parts: SourceParts & { readonly vault: VaultReader
         const source = parseSource(credential.from, parts.platform);
         if (source.kind === 'vault') await parts.vault.check(source);
         else if (source.kind === 'file') readSourceFile(source.path, parts);
+        else if (source.kind === 'cloud') checkCloud(source, { ...parts, readFile: readText });
         else await assertOnPath(source.argv[0] ?? '', describeSource(credential), parts);
         return null;
       } catch (error) {

@@ -3,12 +3,15 @@ import { splitCommandLine } from '../../config/locate.ts';
 import { presetProgram, presetTexts, type SourceProgram } from '../../config/source-presets.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { HeldCredential, SourceCredential } from '../../domain/credential.ts';
+import { type CloudSource, cloudTexts, parseCloudSource } from './cloud-source.ts';
+import type { cloudServices } from './cloud.ts';
 import { parseVaultReference, type VaultReference } from './vault-reference.ts';
 
 export type Source =
   | { readonly kind: 'file'; readonly path: string }
   | ({ readonly kind: 'vault' } & VaultReference)
-  | ({ readonly kind: 'command' } & SourceProgram);
+  | ({ readonly kind: 'command' } & SourceProgram)
+  | CloudSource;
 
 /** A read of the credential of a grant. */
 export interface SourceQuestion {
@@ -38,10 +41,13 @@ export interface SourceParts {
   readonly cwd: string;
   readonly platform: NodeJS.Platform;
   readonly now: () => number;
+  /** Guarded `fetch` in force. */
+  readonly fetch: () => typeof fetch;
+  readonly services: typeof cloudServices;
 }
 
 /**
- * Parses a source: `file:PATH`, `vault:PATH#MEMBER`, `command:WORDS…`, or the text of a preset.
+ * Parses a source: `file:PATH`, `vault:PATH#MEMBER`, `command:WORDS…`, a cloud, or the text of a preset.
  *
  * @throws SidekeyError `input_invalid`
  */
@@ -59,6 +65,9 @@ export function parseSource(from: string, platform: NodeJS.Platform): Source {
     if ('problem' in argv) throw invalid(`The command of the source ${argv.problem}.`);
     return { kind, argv, input: null, form: null, environment: [], login: null };
   }
+  const cloud = parseCloudSource(from);
+  if (typeof cloud === 'string') throw invalid(cloud);
+  if (cloud !== null) return cloud;
   const program = presetProgram(from, platform);
   if (program === null) throw invalid('The source has a form that is not known.');
   return { kind: 'command', ...program };
@@ -66,7 +75,7 @@ export function parseSource(from: string, platform: NodeJS.Platform): Source {
 
 function invalid(sentence: string): SidekeyError {
   return new SidekeyError('input_invalid', sentence, {
-    hint: `write file:PATH, vault:PATH#MEMBER, command:…, or one of ${presetTexts()
+    hint: `write file:PATH, vault:PATH#MEMBER, command:…, or one of ${[...presetTexts(), ...cloudTexts]
       .join(', ')
       .replace(/\{(\w+)\}/g, (_, name: string) => name.toUpperCase())}`,
   });
@@ -74,6 +83,9 @@ function invalid(sentence: string): SidekeyError {
 
 /** Returns the source with an absolute path, so that it is the same file for every process. */
 export function absoluteSource(from: string, cwd: string, home: string): string {
+  const [, before, inside] = /^(.*[?&]token=)(file:[^&]+)/.exec(from) ?? [];
+  if (before !== undefined && inside !== undefined && parseCloudSource(from) !== null)
+    return before + absoluteSource(inside, cwd, home) + from.slice(before.length + inside.length);
   const [, kind, path = '', rest = ''] = /^(file:|sops:)([^#]*)(.*)$/.exec(from) ?? [];
   if (kind === undefined || path === '') return from;
   const whole = kind === 'file:' ? `${path}${rest}` : path;

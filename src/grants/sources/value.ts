@@ -53,7 +53,16 @@ function plainValue(text: string, now: () => number): SourceValue {
 
 /** Members with a token or its expiry, in order of precedence. */
 const tokenNames = ['access_token', 'accessToken', 'token', 'api_key', 'apiKey', 'value'];
-const endNames = ['expires_at', 'expiresAt', 'expires_on', 'expiry', 'token_expiry', 'expiration', 'expires'];
+const endNames = [
+  'expires_at',
+  'expiresAt',
+  'expires_on',
+  'expiry',
+  'token_expiry',
+  'expiration',
+  'expires',
+  'expireTime',
+];
 
 /** Reads a JSON object. gcloud has the token in `credential`. */
 function jsonValue(root: JsonObject, now: () => number): SourceValue {

@@ -6,6 +6,7 @@ import { typePrefix } from '../../grants/oauth/assertions.ts';
 import { joinScopes } from '../../grants/oauth/scopes.ts';
 import { readSigningKey } from '../../grants/oauth/signing-key.ts';
 import { fitted } from '../../grants/source-values.ts';
+import { roleArnForm } from '../../grants/sources/cloud-source.ts';
 import { absoluteSource, parseSource } from '../../grants/sources/source.ts';
 import { inputInvalid } from '../../lib/errors.ts';
 import { readSpan } from '../format.ts';
@@ -112,9 +113,6 @@ export function typeOf(option: string, text: string | undefined): string | null 
   );
 }
 
-/** IAM identifiers; a role name may have a path. */
-const arn = /^arn:aws[a-z-]*:iam::\d{12}:role\/[\w+=,.@/-]{1,576}$/;
-
 /** `connect aws --assume-role ARN`: pasted keys get temporary keys of a role, renewed before they expire. */
 export async function byAwsRole(
   askKeys: () => Promise<PastedParts>,
@@ -127,7 +125,7 @@ export async function byAwsRole(
       `sidekey connect ${request.provider.name} --assume-role ARN, or --token for the key of a user`,
     );
   }
-  if (!arn.test(roleArn)) {
+  if (!roleArnForm.test(roleArn)) {
     throw inputInvalid(
       '--assume-role is not the ARN of a role.',
       '--assume-role arn:aws:iam::123456789012:role/NAME',
@@ -228,7 +226,7 @@ export async function fromSource(request: ConnectRequest): Promise<Obtained> {
   const { options, provider, existing, signal, state, parts } = request;
   const { from: written = '', sourceForm, sourceTtl, verify } = options;
   const from = absoluteSource(written, process.cwd(), state.env['HOME'] ?? homedir());
-  parseSource(from, process.platform);
+  const { kind } = parseSource(from, process.platform);
   const form = sourceForms.find((name) => name === sourceForm) ?? null;
   if (sourceForm !== undefined && form === null)
     throw inputInvalid('--source-form is no form of an answer.', `one of ${sourceForms.join(', ')}`);
@@ -238,7 +236,8 @@ export async function fromSource(request: ConnectRequest): Promise<Obtained> {
   const audience = existing?.sealed.audience ?? provider.audience;
   const question = { grant: '', revision: 0, credential, audience, isRefused: false, signal };
   const value = await parts.sources.ask(question).finally(() => signal.throwIfAborted());
-  return { credential, answer: fitted(value.credential, provider), scopes: [] };
+  const answer = fitted(value.credential, provider);
+  return { credential, answer, scopes: [], ...(kind === 'cloud' ? { isRotated: true } : {}) };
 }
 
 /** Parameters that flows set, and those that would expose a secret in argv. */

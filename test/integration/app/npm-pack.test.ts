@@ -46,6 +46,7 @@ test.skipIf(!npm)(
       [
         'LICENSE',
         'README.md',
+        'config/cloud-failures.yaml',
         'config/confinement.json',
         'config/default.yaml',
         'config/environment-index.json',

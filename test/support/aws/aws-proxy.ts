@@ -3,8 +3,10 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { Credential } from '../../../src/domain/credential.ts';
 import { clientEnvironment } from '../client-program.ts';
-import { startSidekey, type TestSidekey } from '../sidekey.ts';
+import { type SidekeyOptions, startSidekey, type TestSidekey } from '../sidekey.ts';
 import { tempFolder } from '../temp-folder.ts';
+import { temporaryKeys } from '../clouds.ts';
+import { upstreamHost } from '../upstream.ts';
 import { startAwsDouble, type AwsDouble } from './aws-double.ts';
 
 /** The real keys, which no client has. */
@@ -38,18 +40,20 @@ export interface AwsProxy {
 export async function startAwsProxy(
   credential: Credential = ownKeys,
   config: object = {},
+  options: Pick<SidekeyOptions, 'clouds' | 'env'> = {},
 ): Promise<AwsProxy> {
-  const aws = await startAwsDouble(realKeys);
+  const aws = await startAwsDouble(realKeys, temporaryKeys);
   const [state, folder] = [await tempFolder(), await tempFolder()];
   await writeFile(join(state, 'aws-ca.pem'), aws.ca);
   const everywhere = `*.amazonaws.com:${aws.port}`;
   const sidekey = await startSidekey({
+    ...options,
     folder: state,
     domains: { [everywhere]: { grant: 'aws' } },
     config: {
       upstream: {
-        ca: ['aws-ca.pem'],
-        resolve: Object.fromEntries(aws.hosts.map((host) => [host, '127.0.0.1'])),
+        ca: ['aws-ca.pem', 'upstream-ca.pem'],
+        resolve: Object.fromEntries([...aws.hosts, upstreamHost].map((host) => [host, '127.0.0.1'])),
         private_addresses: ['127.0.0.1/32'],
       },
       ...config,
@@ -87,7 +91,8 @@ export async function startAwsProxy(
       const told = [...written, ...outputs, sidekey.logged(), JSON.stringify(await sidekey.audit())].join(
         '\n',
       );
-      expect(told).not.toContain(realKeys.secret);
+      for (const secret of [realKeys.secret, temporaryKeys.secret, temporaryKeys.token])
+        expect(told).not.toContain(secret);
       expect(outputs.join('\n')).not.toContain(realKeys.id);
     },
   };

@@ -105,6 +105,11 @@ test.each<readonly [string, Credential, readonly string[]]>([
     }),
     ['/home/alice/config/a'],
   ],
+  [
+    'a source of a cloud',
+    { ...source, from: 'azure-federation:a/b?token=file:/run/token&resource=https://vault.azure.net' },
+    ['/run/token'],
+  ],
   ['a source in Vault', { ...source, from: 'vault:kv/desk#token' }, []],
   ['a key with the text of a file', { type: 'api_key', value: 'file:/run/token' }, []],
   ['a refresh token', oauth2({ refreshToken: 'file:/run/token' }), []],

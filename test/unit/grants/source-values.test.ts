@@ -239,6 +239,18 @@ describe('a source that fails', () => {
     });
   });
 
+  test('is not queried again before the time that it asks for', async () => {
+    const error = new SidekeyError('source_failed', 'The service is busy.', { retryAfterMs: 10 * minute });
+    const { questions, tokenFor, time } = await asking(() => Promise.reject(error));
+    await tokenFor();
+    await time.advance(9 * minute);
+    expect(await tokenFor()).toMatchObject({ code: 'source_failed', retryAfterMs: minute });
+    expect(questions).toHaveLength(1);
+    await time.advance(minute);
+    await tokenFor();
+    expect(questions).toHaveLength(2);
+  });
+
   test('does not reveal the text of an internal error', async () => {
     const { tokenFor } = await asking(() => Promise.reject(new Error('with the secret')));
     const result = await tokenFor();

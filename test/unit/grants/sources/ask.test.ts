@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { SourceCredential } from '../../../../src/domain/credential.ts';
 import { createSources } from '../../../../src/grants/sources/ask.ts';
+import { cloudServices } from '../../../../src/grants/sources/cloud.ts';
 import { SidekeyError } from '../../../../src/lib/errors.ts';
 import { tempFolder } from '../../../support/temp-folder.ts';
 import { hintOfText } from '../../../support/hint.ts';
@@ -19,6 +20,8 @@ async function sourcesIn(env: NodeJS.ProcessEnv = {}) {
     cwd: folder,
     platform: process.platform,
     now: () => now,
+    fetch: () => fetch,
+    services: cloudServices,
     vault: {
       ask: async ({ path }, { isRefused }) => ({
         credential: { type: 'api_key', value: `${path} ${isRefused}` },

@@ -74,6 +74,18 @@ describe('a source is refused', () => {
     'command:',
     'command:echo $TOKEN',
     'https://acme.test',
+    'aws-web-identity:arn:aws:iam::1:role/a?token=github',
+    'aws-web-identity:arn:aws:iam::123456789012:role/a',
+    'aws-web-identity:arn:aws:iam::123456789012:role/a?token=env:TOKEN',
+    'aws-web-identity:arn:aws:iam::123456789012:role/a?token=github&region=eu-west-1.other.test/',
+    'aws-web-identity:arn:aws:iam::123456789012:role/a?token=github&endpoint=https://other.test',
+    'aws-instance:a',
+    'gcp-federation:projects/p/locations/global/workloadIdentityPools/a/providers/b?token=github',
+    'gcp-instance?service_account=a@b.test/../c',
+    'azure-federation:tenant?resource=https://vault.azure.net&token=github',
+    'azure-federation:a/../b/c?resource=https://vault.azure.net&token=github',
+    'azure-instance',
+    'azure-instance?resource=https://vault.azure.net&client_id=a%26b',
   ])('%j', (from) => {
     expect(() => parseSource(from, 'linux')).toThrow(
       expect.objectContaining({ code: 'input_invalid', hint: expect.stringContaining('gh:HOST') }),
@@ -88,6 +100,10 @@ test('relative paths become absolute, and all other words stay unchanged', () =>
   expect(at('file:~/a#b')).toBe('file:/home/alice/a#b');
   expect(at('file:/run/token')).toBe('file:/run/token');
   expect(at('sops:x.yaml#key')).toBe('sops:/work/x.yaml#key');
+  expect(at('azure-federation:a/b?token=file:~/token&resource=https://vault.azure.net')).toBe(
+    'azure-federation:a/b?token=file:/home/alice/token&resource=https://vault.azure.net',
+  );
+  expect(at('pass:a?token=file:b')).toBe('pass:a?token=file:b');
   expect(at('pass:work/github')).toBe('pass:work/github');
   expect(at('command:./helper x')).toBe('command:./helper x');
 });
