@@ -209,13 +209,14 @@ export const alphabets: readonly Alphabet[] = [word, hexadecimal, accessKey];
 /** Form for credentials whose form is unknown or irrelevant. */
 export const plainForm: PlaceholderForm = { before: '', alphabet: word, padding: '0', after: '' };
 
-/** Unsigned JSON Web Token (RFC 7519) that expires in 2100, for clients that decode their token. */
-export const jwtForm: PlaceholderForm = {
-  before: `${segment({ alg: 'none', typ: 'JWT' })}.${segment({ iss: 'sidekey', sub: 'placeholder', exp: 4_102_444_800 })}.`,
-  alphabet: word,
-  padding: '0'.repeat(24),
-  after: '',
-};
+/** Returns the form of an unsigned JSON Web Token (RFC 7519), for clients that decode their token. */
+export function jwtFormOf(claims: object): PlaceholderForm {
+  const before = `${segment({ alg: 'none', typ: 'JWT' })}.${segment(claims)}.`;
+  return { before, alphabet: word, padding: '0'.repeat(24), after: '' };
+}
+
+/** JSON Web Token that expires in 2100. */
+export const jwtForm = jwtFormOf({ iss: 'sidekey', sub: 'placeholder', exp: 4_102_444_800 });
 
 /** Parses a template. Null: the template has no room for a code, so it stays the same for every holder. */
 export function readForm(template: string): PlaceholderForm | null {
