@@ -5,9 +5,9 @@ import { expect, test } from 'vitest';
 import { python } from '../support/aws/python.ts';
 import { startUpstream } from '../support/upstream.ts';
 import { createSecret } from './support/secret.ts';
-import { missing, openStage, packageMissing, programs } from './support/stage.ts';
+import { missing, openStage, packageMissing, withPackages } from './support/stage.ts';
 
-/** Script, and the words of its command. */
+/** A program that prints the value of a secret twice. */
 interface Sdk {
   readonly name: string;
   readonly provider: 'google' | 'azure';
@@ -95,12 +95,7 @@ for (const sdk of sdks) {
       });
       const isPython = sdk.script.includes('import sys');
       const file = isPython ? join(at.room, 'ask.py') : join(at.room, 'ask.mjs');
-      const modules = join(programs, 'node_modules');
-      const script = sdk.script.replaceAll(
-        / from '([@\w/-]+)'/g,
-        (_, name: string) => ` from '${entryOf(modules, name)}'`,
-      );
-      await writeFile(file, isPython ? sdk.script : script);
+      await writeFile(file, isPython ? sdk.script : withPackages(sdk.script));
       const ran = await at.perform([isPython ? python : process.execPath, file, upstream.url], {
         flags: ['--show', dirname(dirname(python))],
       });
@@ -108,9 +103,4 @@ for (const sdk of sdks) {
       expect(new Set(seen.map((each) => each.replace(/\/$/, '')))).toEqual(new Set(['GET /secrets/one']));
     },
   );
-}
-
-/** Returns the file that an import of a package loads. */
-function entryOf(modules: string, name: string): string {
-  return import.meta.resolve(name, `file://${modules}/../x.mjs`);
 }
