@@ -34,7 +34,10 @@ const keys = {
 } as const;
 
 /** A proxy with a grant of each cloud, whose agent `alpha` has all and whose agent `beta` has none. */
-async function setUp({ owner = 'own' as PeerOwner, authentication = 'optional' } = {}) {
+async function setUp({
+  owner = 'own',
+  authentication = 'optional',
+}: { readonly owner?: PeerOwner; readonly authentication?: string } = {}) {
   const upstream = await startUpstream((_request, response) => void response.end('ok'));
   const { authority } = upstream;
   const sidekey = await startSidekey({
