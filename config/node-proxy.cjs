@@ -1,15 +1,32 @@
-// Makes versions of Node.js that ignore the proxy variables use them. `NODE_OPTIONS` loads this file into
-// every Node.js, so the syntax is that of old versions. Without `NODE_USE_ENV_PROXY=1`, the file does
-// nothing.
+// Makes versions of Node.js that ignore the proxy variables use them, and in later versions the agents that
+// programs create. `NODE_OPTIONS` loads this file into every Node.js, so the syntax is that of old versions.
+// Without `NODE_USE_ENV_PROXY=1`, the file does nothing.
 'use strict';
 
 (() => {
   const { env, versions } = process;
   const [major, minor] = versions.node.split('.').map(Number);
   const readsVariables = major > 24 || (major === 24 && minor >= 5) || (major === 22 && minor >= 21);
-  if (env.NODE_USE_ENV_PROXY !== '1' || readsVariables || versions.bun || versions.deno) return;
+  if (env.NODE_USE_ENV_PROXY !== '1' || versions.bun || versions.deno) return;
   const http = require('http');
   const https = require('https');
+  if (readsVariables) {
+    // Only the global agents read the variables, and the SDK of AWS creates others.
+    for (const each of [http, https]) {
+      const Agent = new Proxy(each.Agent, {
+        // A subclass may implement a proxy itself.
+        construct: (target, [options], made) =>
+          Reflect.construct(
+            target,
+            [made === Agent ? Object.assign({ proxyEnv: env }, options) : options],
+            made,
+          ),
+      });
+      each.Agent = Agent;
+    }
+    require('module').syncBuiltinESMExports();
+    return;
+  }
   const net = require('net');
   const tls = require('tls');
 

@@ -153,6 +153,8 @@ export interface WithheldFacts {
   readonly reachable: ReadonlyMap<string, string> | null;
   /** Variables with secrets of Sidekey: `environmentReferences` of the config. */
   readonly references?: readonly string[];
+  /** URL of the proxy, with the token of the child if it has one. */
+  readonly proxyUrl?: string;
   /** Creates the placeholders of the child; absent: placeholders of the provider definition. */
   readonly mint?: Mint | undefined;
   /** Variables that the child always keeps. */
@@ -184,11 +186,19 @@ export function withheld({
   reachable,
   references = [],
   keep = [],
+  proxyUrl = 'http://localhost',
   mint = (_provider, template) => template,
 }: WithheldFacts): Withheld {
+  const { host, password } = new URL(proxyUrl);
+  // SDKs do not use their endpoint without a token.
+  const filled = (text: string) => text.replace('{proxy}', host).replace('{token}', password || 'none');
   const keptNames = new Set(keep);
   const variables = providers.flatMap(({ name: provider, environment }) =>
-    environment.filter(({ name }) => !keptNames.has(name)).map((variable) => ({ ...variable, provider })),
+    environment
+      .filter(
+        ({ name, placeholder }) => !keptNames.has(name) && (placeholder !== '' || reachable?.has(provider)),
+      )
+      .map((variable) => ({ ...variable, provider })),
   );
   const order = [...(reachable?.keys() ?? [])].toReversed();
   // The last of several providers with the same variable takes precedence.
@@ -197,8 +207,8 @@ export function withheld({
   );
   const set = Object.fromEntries(
     ranked.flatMap(({ name, placeholder, provider }) =>
-      placeholder !== null && reachable?.has(provider) === true
-        ? [[name, mint(provider, placeholder)] as const]
+      placeholder !== null && placeholder !== '' && reachable?.has(provider) === true
+        ? [[name, filled(mint(provider, placeholder))] as const]
         : [],
     ),
   );

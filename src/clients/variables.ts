@@ -96,7 +96,7 @@ export const variables = [
   {
     name: 'NODE_OPTIONS',
     value: 'node',
-    why: 'Loads a file that makes fetch and http of older versions of Node.js read the proxy variables.',
+    why: 'Loads a file that makes fetch and http of older versions of Node.js read the proxy variables, and in later versions the agents that programs create.',
   },
   { name: 'NODE_EXTRA_CA_CERTS', value: 'extra', why: 'Additional roots of Node.js and Bun.' },
   // https://docs.deno.com/runtime/reference/env_variables/

@@ -34,8 +34,12 @@ export const scope = text<string>({ description: 'One scope.' }, (value) =>
  * as one. Some formats allow only hexadecimal digits, which spell no word.
  */
 const placeholder = text<string>(
-  { description: 'Placeholder for the credential: of its form, with the word placeholder in it, or zeros.' },
+  {
+    description:
+      'Placeholder for the credential: of its form, with the word placeholder in it, or zeros. `{proxy}` is the host and port of Sidekey, `{token}` the token of the program there. Empty: the variable is removed if the program has a grant.',
+  },
   (value) => {
+    if (value === '' || /\{(?:proxy|token)\}/.test(value)) return value;
     if (!/^[\x21-\x7e]+(?: [\x21-\x7e]+)*$/.test(value))
       return { problem: 'has characters other than ASCII, or spaces around it' };
     return /placeholder|0{12}/i.test(value)

@@ -132,6 +132,7 @@ export function programVariables({ parent, config, proxy, trust, grants, ...fact
       providers: credentialVariables(providers),
       reachable: grants === null ? null : grantNames(grants),
       references: environmentReferences(config),
+      proxyUrl: proxy.url,
       ...facts,
     }),
     notes: [...trust.notes, ...parentNotes({ parent, proxy, domains, chained: upstream.proxy !== null })],

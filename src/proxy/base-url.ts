@@ -1,8 +1,15 @@
 import type { CallerMode } from '../agents/authentication.ts';
+import { cloudTarget } from './cloud-identity.ts';
 import { valuesOf, withoutFields } from './http/fields.ts';
 import type { RequestHead } from './http/head.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { authorityText, isAddress, parseAbsoluteTarget, parseAuthority } from './policy/authority.ts';
+import {
+  authorityText,
+  isAddress,
+  ownHost,
+  parseAbsoluteTarget,
+  parseAuthority,
+} from './policy/authority.ts';
 
 /** Beginning of the path of a request to the proxy that names another host: `/+/api.openai.com/v1/models`. */
 const beginning = '/+/';
@@ -10,12 +17,21 @@ const beginning = '/+/';
 /** A token of an agent or of a lease, by itself, as Bearer, or as the password of Basic. */
 const tokenForm = /^sidekey_(?:agent|lease)_[\w-]{43}$/;
 
-/** Fields in which programs send the key of an API. */
-const keyFields: ReadonlySet<string> = new Set(['authorization', 'x-api-key', 'api-key', 'x-goog-api-key']);
+/** Fields in which programs send the key of an API, and SDKs of Azure their secret. */
+const keyFields: ReadonlySet<string> = new Set([
+  'authorization',
+  'x-api-key',
+  'api-key',
+  'x-goog-api-key',
+  'x-identity-header',
+]);
 
-/** Reports whether a request outside a tunnel names its host in its path, as programs with a base URL do. */
-export function hasBaseUrl({ target }: Pick<RequestHead, 'target'>): boolean {
-  return target.startsWith(beginning);
+/**
+ * Reports whether a request outside a tunnel names its host in its path, as programs with a base URL do, or
+ * is for one of the endpoints of clouds.
+ */
+export function hasBaseUrl(head: Pick<RequestHead, 'target' | 'fields'>): boolean {
+  return head.target.startsWith(beginning) || cloudTarget(head) !== null;
 }
 
 /**
@@ -29,14 +45,17 @@ export function hasBaseUrl({ target }: Pick<RequestHead, 'target'>): boolean {
  */
 export function fromBaseUrl(head: RequestHead, mode: CallerMode): RequestHead | SidekeyError {
   const { fields } = head;
-  const named = `https://${head.target.slice(beginning.length)}`;
+  const ofCloud = cloudTarget(head);
+  const named =
+    ofCloud === null ? `https://${head.target.slice(beginning.length)}` : `http://${ownHost}${ofCloud}`;
   const target = parseAbsoluteTarget(named);
   if (target === null)
     return new SidekeyError('bad_request', 'The path names no host.', {
       hint: 'use a base address such as http://127.0.0.1:8377/+/api.openai.com/v1',
     });
   const has = (name: string) => valuesOf(fields, name).length > 0;
-  if (has('origin') || has('sec-fetch-site') || has('sec-fetch-dest'))
+  const isRelayed = ofCloud !== null && has('x-forwarded-for');
+  if (has('origin') || has('sec-fetch-site') || has('sec-fetch-dest') || isRelayed)
     return new SidekeyError('browser_refused', undefined, {
       hint: 'call it from a program, without the fields Origin and Sec-Fetch-*; web pages are always refused',
     });

@@ -14,8 +14,11 @@ import type { Domain } from './policy/domain-map.ts';
 import { describeRule } from './policy/judge.ts';
 import { areReadOnly, type DomainRules, type Rule, type RuleOutcome, rulesFor } from './policy/rule.ts';
 import { authenticate, factsOf, labelsOf } from './authorize.ts';
+import { cloudAnswer, cloudTarget } from './cloud-identity.ts';
+
 import { answerProposals, isProposalPath } from './proposals.ts';
 import { proposerOf } from './proposed.ts';
+import { holdersOf } from './placeholders/detect.ts';
 import type { Request } from './request.ts';
 import type { ConfigSnapshot } from './services.ts';
 import { offerOf, scopeFor, unselected, withOthers } from './target.ts';
@@ -27,15 +30,17 @@ import { offerOf, scopeFor, unselected, withOthers } from './target.ts';
 export async function discover(request: Request): Promise<ExchangeResult> {
   const { inbound, target, record } = request;
   record.discovers();
-  request.caller = await authenticate(request);
   const { method, fields } = inbound.head;
-  const [path = ''] = target.path.split('?', 1);
+  const forCloud = cloudTarget({ target: target.path, fields });
+  request.isForCloud = forCloud !== null;
+  request.caller = await authenticate(request);
+  const [path = ''] = (forCloud ?? target.path).split('?', 1);
   if (isProposalPath(path)) {
     record.path(path);
     const { status, value } = await answerProposals(path, request);
     return answer(request, status, 'application/json', `${JSON.stringify(value)}\n`);
   }
-  if (path !== '/' && path !== '/index.json') {
+  if (forCloud === null && path !== '/' && path !== '/index.json') {
     throw new SidekeyError('not_found', `${ownHost} has no such page.`, { hint: `GET http://${ownHost}/` });
   }
   record.path(path);
@@ -44,18 +49,45 @@ export async function discover(request: Request): Promise<ExchangeResult> {
     throw new SidekeyError('method_not_allowed', sentence, { hint: `GET http://${ownHost}/` });
   }
   const reach = await reachOf(request);
+  if (forCloud !== null) return answerCloud(forCloud, reach, request);
   const isJson = path === '/index.json' || prefersJson(valuesOf(fields, 'accept').join(','));
   return isJson
     ? answer(request, 200, 'application/json', `${JSON.stringify(reachJson(reach))}\n`)
     : answer(request, 200, 'text/plain; charset=utf-8', reachText(reach));
 }
 
-function answer({ reply, inbound }: Request, status: 200 | 202, type: string, text: string): ExchangeResult {
+function answerCloud(target: string, { hosts, now }: Reach, request: Request): ExchangeResult {
+  const { caller, config, services, inbound } = request;
+  const grants = new Map(hosts.flatMap((host) => host.grants.map((grant) => [grant.id, grant] as const)));
+  const found = cloudAnswer(
+    { target, fields: inbound.head.fields },
+    {
+      holder: holdersOf(caller)[0]!,
+      grants: [...grants.values()],
+      provider: config.provider,
+      codes: services.placeholders,
+      now,
+    },
+  );
+  if (found === null) return answer(request, 404, 'text/plain', 'There is no such page.\n');
+  return typeof found === 'string'
+    ? answer(request, 200, 'text/plain', found)
+    : answer(request, 200, 'application/json', JSON.stringify(found));
+}
+
+function answer(
+  { reply, inbound, isForCloud }: Request,
+  status: 200 | 202 | 404,
+  type: string,
+  text: string,
+): ExchangeResult {
   const { method } = inbound.head;
   const body = Buffer.from(text);
   const about = ['Content-Type', type, 'Content-Length', String(body.length), 'Vary', 'Accept'];
   const fields = [...about, 'Cache-Control', 'no-store', 'X-Content-Type-Options', 'nosniff'];
-  reply.head(status, status === 202 ? 'Accepted' : 'OK', fields);
+  // Google's SDKs require it in each answer.
+  if (isForCloud) fields.push('Metadata-Flavor', 'Google');
+  reply.head(status, { 200: 'OK', 202: 'Accepted', 404: 'Not Found' }[status], fields);
   if (method !== 'HEAD') reply.write(body);
   reply.end([]);
   return { status, bytesIn: 0, bytesOut: method === 'HEAD' ? 0 : body.length, outcome: 'complete' };
@@ -115,7 +147,7 @@ interface ReachedRules extends Pick<DomainRules, 'mode' | 'default'> {
 }
 
 /** A grant without its credential. */
-interface ReachedGrant extends Pick<Grant, 'name' | 'user' | 'provider' | 'scopes'> {
+interface ReachedGrant extends Pick<Grant, 'id' | 'name' | 'user' | 'provider' | 'scopes'> {
   readonly state: GrantState;
   /** Time at which the caller's right to the grant ends; null: no end is known. */
   readonly endsAt: number | null;
@@ -203,8 +235,9 @@ async function grantOf(
   const refused =
     stateRefusal(grant, definition) ??
     (state === 'expired' ? expiredToken(grant, definition) : held instanceof SidekeyError ? held : null);
-  const { name, user, scopes } = grant;
+  const { id, name, user, scopes } = grant;
   return {
+    id,
     name,
     user,
     provider: grant.provider,

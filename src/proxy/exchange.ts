@@ -253,7 +253,7 @@ export class Exchange extends Request implements Account, Sending {
     void inbound.body?.return?.();
     const event =
       end instanceof SidekeyError
-        ? record.refused(end, refuse(reply, end, inbound.head.method), meter)
+        ? record.refused(end, refuse(reply, end, inbound.head.method, this.isForCloud), meter)
         : record.outcome(end);
     audit.note(event);
     this.#count(event.outcome);

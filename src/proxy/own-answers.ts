@@ -60,8 +60,9 @@ export class OwnAnswers {
    * Answers any other request to the proxy itself. Returns whether it was one. `GET /healthz` is for health
    * checks, and reports only that this Sidekey serves.
    */
-  answer({ method, target, fields: received }: RequestHead, reply: Reply): boolean {
-    if (!target.startsWith('/') || hasBaseUrl({ target })) return false;
+  answer(head: RequestHead, reply: Reply): boolean {
+    const { method, target, fields: received } = head;
+    if (!target.startsWith('/') || hasBaseUrl(head)) return false;
     if (target === '/healthz' && isRead(method)) {
       answerHealth(method, reply, this.#healthy);
       return true;

@@ -60,6 +60,8 @@ export class Request {
   /** The framing that the received fields announce. */
   framing!: BodyFraming;
   target!: Target;
+  /** True if an SDK of a cloud reads the answer, which it requests from Sidekey itself. */
+  isForCloud = false;
   /** Placeholders in the received head. */
   placeholders!: PlaceholdersInHead;
   /** The received body, or the same bytes again if a stage has read them ahead. */

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { startAwsProxy, placeholder, realKeys } from '../support/aws/aws-proxy.ts';
+import { otherKeys, startAwsProxy, placeholder, realKeys } from '../support/aws/aws-proxy.ts';
 import { botocoreMissing, python } from '../support/aws/python.ts';
 import { findClient } from '../support/client-program.ts';
 
@@ -81,6 +81,27 @@ suite('the AWS CLI', aws.missing, () => {
     const { exit } = await aws.run(args, { cwd: folder, env });
     expect(exit).not.toBe(0);
     expect(double.seen).toEqual([]);
+  });
+
+  test('uses the grant that the placeholder of the key ID names', async () => {
+    const proxy = await startAwsProxy();
+    const { folder, env, url, aws: double, sidekey, keyOf } = proxy;
+    await proxy.addOther();
+    await writeFile(join(folder, 'small'), 'small');
+    await writeFile(join(folder, 'config'), '[default]\ns3 =\n  signature_version = s3v4\n');
+    const withConfig = { ...env, AWS_CONFIG_FILE: join(folder, 'config') };
+    const run = (id: string, ...args: string[]) =>
+      aws.run(['--endpoint-url', url('s3'), ...args], {
+        cwd: folder,
+        env: { ...withConfig, AWS_ACCESS_KEY_ID: id },
+      });
+    const put = async (id: string) => (await run(id, 's3', 'cp', 'small', 's3://bucket/small')).exit;
+    expect(await put(keyOf('aws'))).toBe(0);
+    expect(await put(keyOf('other'))).toBe(0);
+    const { stdout } = await run(keyOf('other'), 's3', 'presign', 's3://bucket/small');
+    const got = await curl.succeed(['-sS', '--cacert', sidekey.caFile, stdout.trim()], { cwd: folder, env });
+    expect(got.stdout).toBe('small');
+    expect(double.seen.map(({ id }) => id)).toEqual([realKeys.id, otherKeys.id, otherKeys.id]);
   });
 
   test('works with keys of a role, which are fetched on demand', async () => {

@@ -26,10 +26,16 @@ export function asBeginning(reason: string): string {
   return reason.replace(/^(?:the|no) /, (word) => word.charAt(0).toUpperCase() + word.slice(1));
 }
 
-/** Returns the response for an error. Reveals nothing about errors other than `SidekeyError`. */
-export function refusalOf(error: unknown): Refusal {
+/**
+ * Returns the response for an error. Reveals nothing about errors other than `SidekeyError`.
+ *
+ * @param isForCloud adds the members that SDKs of AWS and Azure read. The status is never 407, which `fetch`
+ * reports as a network error
+ */
+export function refusalOf(error: unknown, isForCloud = false): Refusal {
   const failure = error instanceof SidekeyError ? error : new SidekeyError('internal');
-  const { code, status, message: detail, hint, retryAfterMs } = failure;
+  const { code, message: detail, hint, retryAfterMs } = failure;
+  const status = isForCloud && failure.status === 407 ? 401 : failure.status;
   const body = Buffer.from(
     `${JSON.stringify({
       title: failures[code].title,
@@ -37,6 +43,7 @@ export function refusalOf(error: unknown): Refusal {
       code,
       detail,
       hint: asTyped(hintText(hint)),
+      ...(isForCloud ? { Code: code, Message: detail, error: code, error_description: detail } : {}),
     })}\n`,
   );
   return {
@@ -65,8 +72,8 @@ export function refusalOf(error: unknown): Refusal {
 }
 
 /** Sends a refusal, or cuts a reply that has started. Returns the status. */
-export function refuse(reply: Reply, error: unknown, method: string): number {
-  const { status, reason, fields, body } = refusalOf(error);
+export function refuse(reply: Reply, error: unknown, method: string, isForCloud = false): number {
+  const { status, reason, fields, body } = refusalOf(error, isForCloud);
   if (reply.started) {
     reply.abort();
     return status;

@@ -135,6 +135,9 @@ export type Mint = (provider: string, template: string) => string;
 /**
  * Makes placeholders for a holder, each for its first grant of the provider. Grants that the domain map
  * offers come first. A template stays unchanged if it has no room for a code or the provider has no grant.
+ *
+ * The key ID of AWS also stays unchanged if there are several grants: clients sign every request with it, so
+ * it must be valid at the hosts of all of them.
  */
 export function mintFor(
   holder: Holder,
@@ -143,8 +146,9 @@ export function mintFor(
 ): Mint {
   return (provider, template) => {
     const form = readForm(template);
-    const grant = grants.find((each) => each.provider === provider);
-    return form === null || grant === undefined ? template : codes.make(form, holder, grant.id);
+    const [grant, other] = grants.filter((each) => each.provider === provider);
+    if (form === null || grant === undefined) return template;
+    return form.alphabet === accessKey && other !== undefined ? template : codes.make(form, holder, grant.id);
   };
 }
 
@@ -191,24 +195,35 @@ const hexadecimal: Alphabet = {
   checkLength: 6,
 };
 
+/** Alphabet for access key IDs of AWS, which name the grant of a signature. */
+const accessKey: Alphabet = {
+  mark: 'ASIASIDE',
+  digits: 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567',
+  nameLength: 8,
+  checkLength: 4,
+};
+
 /** All alphabets. */
-export const alphabets: readonly Alphabet[] = [word, hexadecimal];
+export const alphabets: readonly Alphabet[] = [word, hexadecimal, accessKey];
 
 /** Form for credentials whose form is unknown or irrelevant. */
 export const plainForm: PlaceholderForm = { before: '', alphabet: word, padding: '0', after: '' };
 
-/** Unsigned JSON Web Token (RFC 7519) that expires in 2100, for clients that decode their token. */
-export const jwtForm: PlaceholderForm = {
-  before: `${segment({ alg: 'none', typ: 'JWT' })}.${segment({ iss: 'sidekey', sub: 'placeholder', exp: 4_102_444_800 })}.`,
-  alphabet: word,
-  padding: '0'.repeat(24),
-  after: '',
-};
+/** Returns the form of an unsigned JSON Web Token (RFC 7519), for clients that decode their token. */
+export function jwtFormOf(claims: object): PlaceholderForm {
+  const before = `${segment({ alg: 'none', typ: 'JWT' })}.${segment(claims)}.`;
+  return { before, alphabet: word, padding: '0'.repeat(24), after: '' };
+}
+
+/** JSON Web Token that expires in 2100. */
+export const jwtForm = jwtFormOf({ iss: 'sidekey', sub: 'placeholder', exp: 4_102_444_800 });
 
 /** Parses a template. Null: the template has no room for a code, so it stays the same for every holder. */
 export function readForm(template: string): PlaceholderForm | null {
   const [, before = '', room, after = ''] = /^(.*?)sidekey(Placeholder0*)(.*)$/.exec(template) ?? [];
   if (room !== undefined) return formOf({ before, after }, word, room.length);
+  const [, start = '', end] = /^(.*?)ASIASIDE0{12}(.*)$/.exec(template) ?? [];
+  if (end !== undefined) return formOf({ before: start, after: end }, accessKey, codeLength(accessKey));
   const [, first = '', zeros, last = ''] = /^(.*?)(0{24,})(.*)$/.exec(template) ?? [];
   if (zeros === undefined) return null;
   return formOf({ before: first, after: last }, hexadecimal, zeros.length - hexadecimal.mark.length);

@@ -3,7 +3,8 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import type { IncomingMessage, RequestListener } from 'node:http';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { createRequire } from 'node:module';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { expect } from 'vitest';
 import type { AuditLine } from '../../../src/domain/event.ts';
 import { checkout, home, program, type Home, type Ran } from '../../support/command-line.ts';
@@ -26,6 +27,15 @@ export function missing(command: string, ...probe: readonly string[]): false | s
 export function packageMissing(name: string): false | string {
   if (processesAreClosed !== false) return processesAreClosed;
   return existsSync(join(programs, 'node_modules', name)) ? false : `${name} is not installed`;
+}
+
+/** Returns a script of JavaScript whose imports are those packages, also outside of their folder. */
+export function withPackages(script: string): string {
+  return script.replaceAll(
+    / from '(@?[a-z][\w/-]*)'/g,
+    (_, name: string) =>
+      ` from '${pathToFileURL(createRequire(join(programs, 'x.mjs')).resolve(name)).href}'`,
+  );
 }
 
 /** One request as the upstream received it. */

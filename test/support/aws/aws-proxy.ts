@@ -2,6 +2,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { Credential } from '../../../src/domain/credential.ts';
+import { anyone, placeholderCodes, readForm } from '../../../src/proxy/placeholders/codes.ts';
 import { clientEnvironment } from '../client-program.ts';
 import { type SidekeyOptions, startSidekey, type TestSidekey } from '../sidekey.ts';
 import { tempFolder } from '../temp-folder.ts';
@@ -11,6 +12,9 @@ import { startAwsDouble, type AwsDouble } from './aws-double.ts';
 
 /** The real keys, which no client has. */
 export const realKeys = { id: 'AKIAREALREALREALREAL', secret: 'the/real+secret/of/the/grant+0123456789a' };
+
+/** The keys of a second account. */
+export const otherKeys = { id: 'AKIAOTHEROTHEROTHERS', secret: 'the/other+secret/of/the/grant+012345678' };
 
 /** The placeholder keys that clients sign with. */
 export const placeholder = { id: 'AKIASIDEKEYPLACEHOLD', secret: 'sidekey-placeholder' };
@@ -31,6 +35,10 @@ export interface AwsProxy {
   /** The folder of the client. */
   readonly folder: string;
   readonly env: Record<string, string>;
+  /** Adds the grant `other` with the keys of a second account. */
+  readonly addOther: () => Promise<void>;
+  /** Returns the placeholder for the access key ID of a grant. */
+  readonly keyOf: (grant: string) => string;
   /** `https://SERVICE.eu-west-1.amazonaws.com:PORT` */
   readonly url: (service: string) => string;
   /** Expects that every request was signed with the real keys, and that the client never saw them. */
@@ -42,7 +50,7 @@ export async function startAwsProxy(
   config: object = {},
   options: Pick<SidekeyOptions, 'clouds' | 'env'> = {},
 ): Promise<AwsProxy> {
-  const aws = await startAwsDouble(realKeys, temporaryKeys);
+  const aws = await startAwsDouble(realKeys, otherKeys, temporaryKeys);
   const [state, folder] = [await tempFolder(), await tempFolder()];
   await writeFile(join(state, 'aws-ca.pem'), aws.ca);
   const everywhere = `*.amazonaws.com:${aws.port}`;
@@ -59,7 +67,9 @@ export async function startAwsProxy(
       ...config,
     },
   });
-  await sidekey.grant([everywhere], { name: 'aws', provider: 'aws', credential });
+  const grants = [await sidekey.grant([everywhere], { name: 'aws', provider: 'aws', credential })];
+  const codes = placeholderCodes(sidekey.proxy.state.vault);
+  const form = readForm('ASIASIDE000000000000')!;
   const env = {
     ...clientEnvironment(sidekey),
     AWS_CA_BUNDLE: sidekey.caFile,
@@ -75,6 +85,12 @@ export async function startAwsProxy(
     sidekey,
     folder,
     env,
+    keyOf: (name) => codes.make(form, anyone, grants.find((grant) => grant.name === name)!.id),
+    addOther: async () => {
+      const { id: accessKeyId, secret: secretAccessKey } = otherKeys;
+      const credential = { ...ownKeys, accessKeyId, secretAccessKey } as Credential;
+      grants.push(await sidekey.grant([everywhere], { name: 'other', provider: 'aws', credential }));
+    },
     url: (service) => `https://${service}.eu-west-1.amazonaws.com:${aws.port}`,
     onlySidekeyHadThem: async (outputs) => {
       expect(aws.seen.length).toBeGreaterThan(0);
@@ -91,7 +107,7 @@ export async function startAwsProxy(
       const told = [...written, ...outputs, sidekey.logged(), JSON.stringify(await sidekey.audit())].join(
         '\n',
       );
-      for (const secret of [realKeys.secret, temporaryKeys.secret, temporaryKeys.token])
+      for (const secret of [realKeys.secret, otherKeys.secret, temporaryKeys.secret, temporaryKeys.token])
         expect(told).not.toContain(secret);
       expect(outputs.join('\n')).not.toContain(realKeys.id);
     },

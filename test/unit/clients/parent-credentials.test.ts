@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { openCatalog } from '../../../src/config/catalog.ts';
 import { withheld, type WithheldFacts } from '../../../src/clients/environment.ts';
 
 const providers = [
@@ -68,6 +69,61 @@ describe('credentials in the environment of the parent', () => {
       keep: ['GITHUB_TOKEN', 'SIDEKEY_X', 'REF'],
     });
     expect(kept).toEqual({ remove: [], set: { GH_TOKEN: 'ghp_placeholder' }, note: null });
+  });
+});
+
+describe('variables of a cloud', async () => {
+  const catalog = await openCatalog();
+  const shipped = ['aws', 'azure', 'github', 'google'].map((name) => ({
+    name,
+    environment: Object.entries(catalog.environment(name) ?? {}).map(([variable, placeholder]) => ({
+      name: variable,
+      placeholder,
+    })),
+  }));
+  const identities = [
+    'ACTIONS_ID_TOKEN_REQUEST_TOKEN',
+    'ACTIONS_ID_TOKEN_REQUEST_URL',
+    'AWS_CONTAINER_AUTHORIZATION_TOKEN',
+    'AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE',
+    'AWS_CONTAINER_CREDENTIALS_FULL_URI',
+    'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI',
+    'AWS_ROLE_ARN',
+    'AWS_WEB_IDENTITY_TOKEN_FILE',
+    'AZURE_CLIENT_CERTIFICATE_PATH',
+    'AZURE_FEDERATED_TOKEN_FILE',
+    'GCE_METADATA_HOST',
+    'GOOGLE_APPLICATION_CREDENTIALS',
+    'IDENTITY_ENDPOINT',
+    'IDENTITY_HEADER',
+    'MSI_ENDPOINT',
+    'MSI_SECRET',
+  ];
+  const parent = Object.fromEntries([...identities, 'AWS_PROFILE'].map((name) => [name, 'real']));
+
+  test('that bring an identity of the machine are removed; a profile stays without a grant', () => {
+    const { remove, set } = ask({ parent, providers: shipped });
+    expect({ remove, set }).toEqual({ remove: identities, set: {} });
+  });
+
+  test('name the endpoints of Sidekey, with the token of the program, if there are grants', () => {
+    const { remove, set } = ask({
+      parent,
+      providers: shipped,
+      reachable: new Map(['aws', 'azure', 'google'].map((name) => [name, name])),
+      proxyUrl: 'http://ci:sidekey_lease_x@[::1]:8377',
+    });
+    expect(remove).toContain('AWS_PROFILE');
+    expect(set).toMatchObject({
+      AWS_CONTAINER_CREDENTIALS_FULL_URI: 'http://[::1]:8377/.sidekey/aws',
+      AWS_CONTAINER_AUTHORIZATION_TOKEN: 'sidekey_lease_x',
+      GCE_METADATA_HOST: '[::1]:8377',
+      GCE_METADATA_IP: '[::1]:8377',
+      GCE_METADATA_ROOT: '[::1]:8377',
+      IDENTITY_ENDPOINT: 'http://[::1]:8377/.sidekey/azure',
+      IDENTITY_HEADER: 'sidekey_lease_x',
+    });
+    expect(Object.values(set)).not.toContain('real');
   });
 });
 

@@ -1,10 +1,12 @@
 import { createHmac } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
+import type { Grant } from '../../../../src/domain/grant.ts';
 import {
   agentHolder,
   createPlaceholderCodes,
   jwtForm,
   leaseHolder,
+  mintFor,
   plainForm,
   readForm,
 } from '../../../../src/proxy/placeholders/codes.ts';
@@ -22,6 +24,7 @@ describe('a form', () => {
     ['SG.sidekeyPlaceholder0000.0000000000000000000000000000000000000000000', 69],
     ['dop_v1_0000000000000000000000000000000000000000000000000000000000000000', 71],
     ['00000000000000000000000000000000', 32],
+    ['ASIASIDE000000000000', 20],
   ])('of %s keeps the length, beginning and end of the credential', (template, length) => {
     const form = readForm(template)!;
     const made = codes.make(form, 'anyone', 'g');
@@ -30,6 +33,7 @@ describe('a form', () => {
     expect(made.endsWith(form.after)).toBe(true);
     expect(made).not.toBe(template);
     if (/^[0-9a-f]+$/.test(template)) expect(made).toMatch(/^[0-9a-f]+$/);
+    if (/^[A-Z0-9]+$/.test(template) && length === 20) expect(made).toMatch(/^[A-Z2-7]+$/);
   });
 
   test.each([
@@ -46,6 +50,16 @@ describe('a form', () => {
     expect(JSON.parse(Buffer.from(head!, 'base64url').toString())).toEqual({ alg: 'none', typ: 'JWT' });
     expect(JSON.parse(Buffer.from(claims!, 'base64url').toString())).toMatchObject({ exp: 4_102_444_800 });
     expect(Buffer.from(end!, 'base64url').toString('base64url')).toBe(end);
+  });
+});
+
+describe('the key ID of AWS for a program', () => {
+  const template = 'ASIASIDE000000000000';
+  const [one, two] = ['one', 'two'].map((id) => ({ id, provider: 'aws' })) as [Grant, Grant];
+
+  test('names the only grant, and no grant if there are several', () => {
+    expect(codes.find(mintFor('anyone', [one], codes)('aws', template))).toHaveLength(1);
+    expect(mintFor('anyone', [one, two], codes)('aws', template)).toBe(template);
   });
 });
 
