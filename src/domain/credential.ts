@@ -83,7 +83,7 @@ export function boundBy(
 
 /** Returns a credential without an access token, for its first renewal. `now`: epoch milliseconds. */
 export function withoutToken(
-  source: { readonly renewal: Renewal } | { readonly refreshToken: string },
+  source: { readonly renewal?: Renewal; readonly refreshToken?: string },
   now: number,
 ): OAuth2Credential {
   return {
@@ -209,6 +209,15 @@ interface AwsCredential extends AwsKeys {
   readonly type: 'aws';
   /** The only region the keys are used for; null: any. */
   readonly region: string | null;
+  readonly expiresAt?: number | null | undefined;
+}
+
+/** A user name and a password (RFC 7617). */
+interface BasicCredential {
+  readonly type: 'basic';
+  readonly username: string;
+  readonly password: string;
+  readonly expiresAt?: number | null | undefined;
 }
 
 /** A client certificate for the TLS handshake with an upstream (RFC 8446 §4.4.2), and its private key. */
@@ -243,7 +252,7 @@ export type HeldCredential = Exclude<Credential, SourceCredential>;
 export type Credential =
   | OAuth2Credential
   | KeyCredential
-  | { readonly type: 'basic'; readonly username: string; readonly password: string }
+  | BasicCredential
   | HeadersCredential
   | AwsCredential
   | ClientCertificateCredential
@@ -332,10 +341,10 @@ export function clockOf(credential: Credential, now: number, skewMs: number): To
     case 'api_key':
     case 'jwt':
     case 'client_certificate':
-      return now >= (credential.expiresAt ?? Infinity) ? 'ended' : 'fresh';
     case 'basic':
-    case 'headers':
     case 'aws':
+      return now >= (credential.expiresAt ?? Infinity) ? 'ended' : 'fresh';
+    case 'headers':
       return 'fresh';
     case 'source':
       return 'absent';

@@ -14,6 +14,7 @@ export const auditEventNames = [
   'token.read',
   'placeholder.passed',
   'grant.added',
+  'grant.minted',
   'grant.connecting',
   'grant.connected',
   'grant.refreshed',

@@ -35,6 +35,10 @@ export interface Grant {
   readonly refreshable: boolean;
   /** ID of the only lease that may use the grant and that the grant ends with; null: no lease. */
   readonly lease: string | null;
+  /** ID of the grant whose request returned this credential; null: not minted. Never itself a minted grant. */
+  readonly parent: string | null;
+  /** Name of the row of `mints` that found the credential; null: not minted. */
+  readonly mint: string | null;
   /** Labels that people gave the grant. Stored beside it and read with it; absent: none. */
   readonly labels?: readonly string[];
   /** End that people set, in milliseconds since the epoch. Stored as `labels`; absent: none. */

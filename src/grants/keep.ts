@@ -38,7 +38,7 @@ export interface Obtained {
 }
 
 interface KeepOptions {
-  readonly event: Extract<AuditEventName, 'grant.added' | 'grant.connected'>;
+  readonly event: Extract<AuditEventName, 'grant.added' | 'grant.connected' | 'grant.minted'>;
   /** Caller for the audit log; absent: not a request. */
   readonly by?: Partial<AuditEvent>;
   /** Reason for the audit log, besides a replacement. */

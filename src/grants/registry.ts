@@ -30,6 +30,9 @@ export interface NewGrant {
   readonly scopes: readonly string[];
   /** ID of the lease that the grant belongs to; absent: none. */
   readonly lease?: string;
+  /** See `Grant`; absent: not minted. */
+  readonly parent?: string;
+  readonly mint?: string;
 }
 
 /**
@@ -149,6 +152,8 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
             expiresAt: null,
             refreshable: false,
             lease: grant.lease ?? null,
+            parent: grant.parent ?? null,
+            mint: grant.mint ?? null,
             revision: 1,
             createdAt: at,
             updatedAt: at,

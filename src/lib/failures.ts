@@ -214,6 +214,13 @@ const table = {
     sentence: 'A limit of a rule, or of the upstream, is reached.',
     hint: 'wait for the time in Retry-After',
   },
+  mint_limit: {
+    status: 429,
+    exit: exitCode.failure,
+    title: 'Too many minted credentials',
+    sentence: 'The caller holds too many credentials that responses of this grant returned.',
+    hint: 'use the credentials of earlier responses, or wait until the oldest one ends',
+  },
   bad_request: {
     status: 400,
     exit: exitCode.badInput,

@@ -1,9 +1,9 @@
-import { type Kysely, sql, type UpdateQueryBuilder, type UpdateResult } from 'kysely';
+import { type ExpressionBuilder, type Kysely, sql, type UpdateQueryBuilder, type UpdateResult } from 'kysely';
 import { defaultUser, type Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { activityNote } from './activity.ts';
-import { all, done, first, inBatches, pageOf, releaseOf, type Run, written } from './queries.ts';
+import { all, done, equals, first, inBatches, pageOf, releaseOf, type Run, written } from './queries.ts';
 import { compare, damaged, type GrantRow, parseTexts, type Schema, unsynced } from './schema.ts';
 import type {
   DueQuery,
@@ -77,6 +77,14 @@ export function sqlGrants(
         return all(query.limit(limit), fromGrantRow);
       }),
     ofLeases: (page) => run(() => all(grantsOfLeases(db, page), fromGrantRow)),
+    minted: ({ parents, lease, mint, after = '', limit }) =>
+      run(() => {
+        let query = storedGrants(db).where('parent', 'is not', null).where('grants.id', '>', after);
+        if (parents !== undefined) query = query.where('parent', 'in', parents);
+        if (lease !== undefined) query = query.where('lease', equals(lease), lease);
+        if (mint !== undefined) query = query.where('mint', '=', mint);
+        return all(query.orderBy('grants.id').limit(limit), fromGrantRow);
+      }),
     replace: (record, expectedRevision, refresh) =>
       run(
         async () => {
@@ -167,25 +175,36 @@ export function sqlGrants(
 
 /** Returns grants with the columns of their policies that requests need. */
 export function storedGrants(db: Kysely<Schema>) {
-  return db
-    .selectFrom('grants')
-    .leftJoin('grantPolicies', 'grantPolicies.grantId', 'grants.id')
-    .selectAll('grants')
-    .select(['grantPolicies.labels', 'grantPolicies.expiresAt as endsAt']);
+  return (
+    db
+      .selectFrom('grants')
+      // The policy of a parent applies to its minted grants.
+      .leftJoin('grantPolicies', (join) =>
+        join.on('grantPolicies.grantId', '=', sql<string>`coalesce(grants.parent, grants.id)`),
+      )
+      .selectAll('grants')
+      .select(['grantPolicies.labels', 'grantPolicies.expiresAt as endsAt'])
+  );
 }
 
 /** Returns the grants of a query in their order. */
 async function findGrants(
   db: Kysely<Schema>,
-  { reference, name, users, named, after, limit }: GrantQuery,
+  { reference, name, users, named, unminted = false, after, limit }: GrantQuery,
 ): Promise<GrantRecord[]> {
   if (named?.length === 0) return [];
   let chosen = storedGrants(db);
+  if (unminted) chosen = chosen.where('parent', 'is', null);
   if (name !== undefined) chosen = chosen.where('name', '=', name);
   if (named !== undefined) {
     const pairs = named.map((each) => sql`(${each.name}, ${each.user})`);
     chosen = chosen.where(sql<boolean>`(name, "user") in (values ${sql.join(pairs)})`);
   }
+  /** A provider has only those that requests select without a placeholder. */
+  const refers = (row: ExpressionBuilder<Schema, 'grants'>, column: (typeof references)[number]) =>
+    column === 'provider'
+      ? row.and([row(column, '=', reference!), row('parent', 'is', null)])
+      : row(column, '=', reference!);
   /** @param only the single name of the grants */
   const page = (some: typeof chosen, only = name) =>
     // A comparison of pairs would read all users of the name.
@@ -204,7 +223,7 @@ async function findGrants(
         }
         // The users in each, so that each uses an index.
         const ofUsers = chosen.where((row) =>
-          row.or(references.map((column) => row.and([row(column, '=', reference), row('user', 'in', some)]))),
+          row.or(references.map((column) => row.and([refers(row, column), row('user', 'in', some)]))),
         );
         return all(page(ofUsers), fromGrantRow);
       }),
@@ -212,13 +231,13 @@ async function findGrants(
   if (reference === undefined) return all(page(chosen), fromGrantRow);
   if (limit === undefined)
     return all(
-      page(chosen.where((row) => row.or(references.map((column) => row(column, '=', reference))))),
+      page(chosen.where((row) => row.or(references.map((column) => refers(row, column))))),
       fromGrantRow,
     );
   // Each part reads an index in the order of the result. With `or`, all grants would be sorted first. A grant
   // of a provider of its own name is in one part only.
   const part = (query: typeof chosen) => db.selectFrom(query.as('part')).selectAll();
-  const ofProvider = chosen.where('provider', '=', reference);
+  const ofProvider = chosen.where((row) => refers(row, 'provider'));
   const place = after === undefined ? -1 : compare(after.name, reference);
   let parts = part(chosen.where('id', '=', reference));
   if (place < 0) parts = parts.unionAll(part(page(ofProvider.where('name', '<', reference))));

@@ -194,6 +194,15 @@ export function migrations(types: ColumnTypes): Migrations {
       createIndex('api_keys', 'person', 'expires_at'),
       createIndex('passkeys', 'person', 'created_at', 'id'),
     ),
+    // The minted grants of a parent, and of a lease. The counts of `grant-checks.ts` leave them out.
+    '0040-minted-grants': migration(
+      addColumn('grants', 'parent text?'),
+      addColumn('grants', 'mint text?'),
+      (db) =>
+        sql`create index grants_parent on grants (parent, lease, id) where parent is not null`.execute(db),
+      (db) => db.schema.dropIndex('grants_state_refreshable_expires_at').execute(),
+      createIndex('grants', 'state', 'refreshable', 'expires_at', 'parent'),
+    ),
   };
 }
 

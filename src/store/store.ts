@@ -64,6 +64,7 @@ export interface Store {
     newest(provider: string, limit: number): Promise<GrantRecord[]>;
     /** Returns a page of the grants that belong to leases, or to one lease, ordered by lease, then id. */
     ofLeases(page: LeasePage<GrantRecord>): Promise<GrantRecord[]>;
+    minted(query: MintedQuery): Promise<GrantRecord[]>;
     /**
      * Replaces the record with the revision `expectedRevision`; `record.revision` must be greater. Returns
      * false if the record was changed or removed: read it again. With `refresh`, also notes the refresh in
@@ -273,6 +274,20 @@ export interface GrantQuery extends Page<Pick<Grant, 'name' | 'user'>> {
   readonly name?: string;
   /** Names with their users, at most 1,000. */
   readonly named?: readonly Pick<Grant, 'name' | 'user'>[];
+  /** True: no minted grants. */
+  readonly unminted?: boolean;
+}
+
+/** A page of minted grants, ordered by ID. */
+interface MintedQuery {
+  /** At most 200 IDs; absent: of all parents. */
+  readonly parents?: readonly string[];
+  /** ID of their lease; null: those without one; absent: both. */
+  readonly lease?: string | null;
+  readonly mint?: string;
+  /** ID of the last grant of the page before. */
+  readonly after?: string | undefined;
+  readonly limit: number;
 }
 
 /** A choice of grants. All conditions must apply. */

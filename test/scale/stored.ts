@@ -85,6 +85,8 @@ async function fill(file: string, count: number, port: number): Promise<void> {
         expiresAt: null,
         refreshable: false,
         lease: null,
+        parent: null,
+        mint: null,
         revision: 1,
         createdAt: at,
         updatedAt: at,

@@ -15,6 +15,8 @@ export function grantRecord(fields: Partial<GrantRecord> = {}): GrantRecord {
     expiresAt: 1_800_000_000_000,
     refreshable: true,
     lease: null,
+    parent: null,
+    mint: null,
     revision: 1,
     createdAt: 1_700_000_000_000,
     updatedAt: 1_700_000_000_001,

@@ -49,6 +49,8 @@ describe('add', () => {
       state: 'active',
       stateReason: null,
       lease: null,
+      parent: null,
+      mint: null,
       scopes: ['read'],
       expiresAt: start + 3_600_000,
       refreshable: true,

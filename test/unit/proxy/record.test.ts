@@ -13,6 +13,8 @@ const grant: Grant = {
   state: 'active',
   stateReason: null,
   lease: null,
+  parent: null,
+  mint: null,
   scopes: [],
   expiresAt: null,
   refreshable: true,

@@ -1,0 +1,136 @@
+import type { AuditEvent } from '../domain/event.ts';
+import { type AwsKeys, type Credential, secretText, withoutToken } from '../domain/credential.ts';
+import { type Grant, hasEnded, titleOf } from '../domain/grant.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { createFingerprint } from '../proxy/schemes/apply.ts';
+import { grantGone, keepGrant, type KeepState } from './keep.ts';
+
+/** A credential that a response contained. */
+export type MintedSecret = string | { readonly username: string; readonly password: string } | AwsKeys;
+
+/** A response that contained a credential, and the caller that may use it. */
+export interface MintRequest {
+  /** Grant of the request. */
+  readonly parent: Grant;
+  /** Name of the row of `mints`. */
+  readonly mint: string;
+  readonly secret: MintedSecret;
+  /** Expiry that the response states, in milliseconds since the epoch; null: none. */
+  readonly expiresAt: number | null;
+  /** Maximum lifetime in milliseconds. */
+  readonly maxMs: number;
+  /** Domain patterns of the hosts that the credential may be sent to. */
+  readonly audience: readonly string[];
+  /** True: the provider's revocation endpoint accepts the credential. */
+  readonly isRevocable: boolean;
+  /** Lease of the caller; null: a caller without one. */
+  readonly lease: { readonly id: string; readonly expiresAt: number } | null;
+  /** Caller for the audit log. */
+  readonly by: Pick<AuditEvent, 'exchange' | 'agent' | 'lease' | 'subject' | 'client'>;
+}
+
+/** Maximum live grants of one parent, row and lease. Callers without a lease share one such number. */
+const mostLive = 50;
+
+/**
+ * Stores a credential that a response contained as a grant below the grant of the request. The same credential
+ * for the same lease is the same grant. The grant ends with its lease, with its parent, at the stated expiry,
+ * or after the maximum lifetime.
+ *
+ * @throws SidekeyError `mint_limit`; `grant_missing`: the parent was removed; errors of `keepGrant`
+ */
+export async function mintGrant(
+  { parent, mint, secret, audience, isRevocable, lease, by, ...ends }: MintRequest,
+  state: KeepState & { readonly now: () => number },
+): Promise<Grant> {
+  const { grants, store, vault, now } = state;
+  const at = now();
+  const root = parent.parent === null ? parent : await grants.current(parent.parent);
+  if (root === null) throw grantGone();
+  const expiresAt = Math.min(ends.expiresAt ?? Infinity, lease?.expiresAt ?? Infinity, at + ends.maxMs);
+  const credential = credentialOf(secret, { at, expiresAt, isRevocable });
+  const fingerprint = (text: string) => vault.mac('credential-fingerprint', text);
+  // The ID follows from the credential, so that two processes never store it twice.
+  const id = uuidOf(fingerprint([root.id, mint, lease?.id, secretText(credential)].join('\n')));
+  const existing = await grants.current(id);
+  if (existing?.state === 'active' && existing.expiresAt! >= expiresAt) return existing;
+  if (existing === null) await assertRoom({ root, mint, lease }, state);
+  const suffix = `.${mint}-${id.slice(0, 8)}`;
+  const wanted = {
+    name: `${root.name.slice(0, 64 - suffix.length)}${suffix}`,
+    user: root.user,
+    provider: root.provider,
+    scopes: [],
+    ...(lease === null ? {} : { lease: lease.id }),
+    parent: root.id,
+    mint,
+  };
+  const sealed = { credential, audience };
+  try {
+    const { grant } = await keepGrant(state, wanted, sealed, {
+      event: 'grant.minted',
+      by,
+      reason: `${mint} of ${titleOf(root)}`,
+      keepsOut: (named) => (named.id === id ? null : nameTaken(named)),
+      now,
+      newId: id,
+    });
+    if (isRevocable && lease !== null)
+      await store.tokenUses.note(
+        { grantId: id, token: createFingerprint(fingerprint)(sealed), lease: lease.id },
+        at,
+      );
+    return grant;
+  } catch (error) {
+    // Another process was first.
+    const stored =
+      error instanceof SidekeyError && error.code === 'already_exists' ? await grants.read(id) : null;
+    if (stored === null) throw error;
+    return stored.grant;
+  }
+}
+
+async function assertRoom(
+  { root, mint, lease }: Pick<MintRequest, 'mint' | 'lease'> & { readonly root: Grant },
+  { store, now }: KeepState & { readonly now: () => number },
+): Promise<void> {
+  const query = { parents: [root.id], mint, lease: lease?.id ?? null, limit: 10 * mostLive };
+  const records = await store.grants.minted(query);
+  if (records.filter((record) => !hasEnded(record, now())).length < mostLive) return;
+  throw new SidekeyError(
+    'mint_limit',
+    `The caller holds ${mostLive} credentials of ${mint} that ${titleOf(root)} returned.`,
+  );
+}
+
+function credentialOf(
+  secret: MintedSecret,
+  {
+    at,
+    expiresAt,
+    isRevocable,
+  }: { readonly at: number; readonly expiresAt: number; readonly isRevocable: boolean },
+): Credential {
+  if (typeof secret !== 'string')
+    return 'password' in secret
+      ? { ...secret, type: 'basic', expiresAt }
+      : { ...secret, type: 'aws', region: null, expiresAt };
+  return {
+    ...withoutToken({}, at),
+    accessToken: secret,
+    expiresAt,
+    flow: 'mint',
+    // A token of another server than the provider's is never sent to its revocation endpoint.
+    tokenEndpoint: isRevocable ? null : '',
+  };
+}
+
+function nameTaken(named: Grant): SidekeyError {
+  return new SidekeyError('already_exists', `There is a grant ${titleOf(named)} already.`);
+}
+
+/** Returns a UUID (RFC 9562 §5.8) of the first bits of a hash. */
+function uuidOf(hex: string): string {
+  const parts = [hex.slice(0, 8), hex.slice(8, 12), `8${hex.slice(13, 16)}`, `a${hex.slice(17, 20)}`];
+  return [...parts, hex.slice(20, 32)].join('-');
+}
