@@ -1,184 +1,202 @@
 import type { MintRow } from '../domain/provider.ts';
-import { readExpiresAt, readExpiresIn } from '../grants/token-expiry.ts';
-import { isJsonObject, type Json, parseStrictJson } from '../lib/json.ts';
+import type { Grant } from '../domain/grant.ts';
+import type { MintRequest } from '../grants/mint.ts';
+import { type RawFields, valuesOf } from './http/fields.ts';
+import { hasResponseBody } from './http/framing.ts';
+import type { Reply } from './http/message.ts';
+import type { GuardOwner, ReplySink } from './leak-guard/response.ts';
+import { isGuardable, Matcher } from './leak-guard/patterns.ts';
+import { redactText } from './leak-guard/redactor.ts';
 import { SidekeyError } from '../lib/errors.ts';
-import { jwtLike } from './placeholders/login-answer.ts';
-import { plainForm, type PlaceholderForm, readForm } from './placeholders/codes.ts';
-import { matchesAnyPattern } from './policy/domain-map.ts';
-import { forgivenPath, isUnread, matchesLoosely, readPath } from './policy/path.ts';
-import type { RequestFacts } from './policy/request.ts';
-import { fieldNameAsRead, isFieldValue, matchesAny } from './policy/text.ts';
-import type { RawFields } from './http/fields.ts';
+import { parseStrictJson } from '../lib/json.ts';
+import { holdersOf } from './placeholders/detect.ts';
+import { formOf, type HandedOut, handedOut, mayMint, unreadable, writtenAnew } from './mint-answer.ts';
+import { bringsOwn, isGranted, type Request } from './request.ts';
 
-/** Answers that hand out credentials: which requests get one, and how such an answer is written anew. */
-
-/** A credential that an answer hands out. */
-export interface HandedOut {
-  readonly row: MintRow;
-  /** The member as the service wrote it. */
-  readonly written: string;
-  /** What is sent as the credential. */
-  readonly value: string;
-  /** Text before the placeholder inside the member, if that is Base64 of both. */
-  readonly username: string | null;
-  /** Milliseconds since the epoch; null: the answer names no end. */
-  readonly expiresAt: number | null;
-  /** The only host that it may be sent to; null: those of the row. */
-  readonly host: string | null;
+/** The rows that the answer to a request may match, and the store of its credentials. */
+export interface Mints {
+  readonly rows: readonly MintRow[];
+  readonly now: () => number;
+  /** Stores a credential as a grant. Returns the placeholder of the caller. @throws as `mintGrant` */
+  readonly keep: (found: HandedOut) => Promise<{ readonly grant: Grant; readonly placeholder: string }>;
+  /** Ends a grant whose placeholder no client received. */
+  readonly forget: (grant: Grant) => Promise<void>;
 }
 
-/** Returns whether the answer to a request may hand out the credential of a row, in any reading of its path. */
-export function mayMint(
-  { hosts, header, paths }: MintRow,
-  { authority, path, pathFields }: Pick<RequestFacts, 'authority' | 'path' | 'pathFields'>,
-  fields: RawFields,
-): boolean {
-  if (hosts !== null && !matchesAnyPattern(hosts, authority)) return false;
-  const hasHeader = ({ name, values }: NonNullable<MintRow['header']>) =>
-    fields.some(
-      (text, index) =>
-        index % 2 === 0 &&
-        fieldNameAsRead(text) === name &&
-        matchesAny(values, fields[index + 1]!.trim().toLowerCase()),
-    );
-  if (header !== null && !hasHeader(header)) return false;
-  // Some servers take the path from such a field.
-  if (pathFields.length > 0) return true;
-  const read = readPath(path);
-  const readings = isUnread(read) ? [forgivenPath(path)] : read.loose;
-  return paths.some(({ loose }) => matchesLoosely(loose, readings));
+/** Stores minted grants. */
+export interface MintKeeper {
+  readonly keep: (request: MintRequest) => Promise<Grant>;
+  readonly forget: (grant: Grant) => Promise<void>;
 }
 
 /**
- * Returns the credentials of an answer, each once.
+ * Returns the rows for the answer to a request; undefined: none match. A credential that the client brings
+ * itself hands out nothing that the client could not get without Sidekey.
  *
- * @param now milliseconds since the epoch
- * @throws SidekeyError `mint_unreadable`: a member is no credential, or may not go where the answer says
+ * @throws SidekeyError `policy_violation`: the request asks to switch protocols
  */
-export function handedOut(answer: Json, rows: readonly MintRow[], now: number): readonly HandedOut[] {
-  const found = new Map<string, HandedOut>();
-  for (const row of rows) {
-    for (const names of row.members) {
-      for (const beside of objectsAt(answer, names.slice(0, -1))) {
-        const written = beside.get(names.at(-1)!);
-        if (written === undefined || written === null) continue;
-        if (typeof written !== 'string' || written.length < minLength || !isFieldValue(written))
-          throw unreadable('has something else in the place of the credential');
-        if (!found.has(written)) found.set(written, { row, written, ...partsOf(written, row, beside, now) });
+export function mintsOf(request: Request): Mints | undefined {
+  const { provider, facts, fieldFacts, inbound, caller, services, record } = request;
+  if (!isGranted(request) || bringsOwn(request)) return undefined;
+  const { grant: parent, decision } = request;
+  const all = [...(provider?.mints ?? []), ...(decision.mints ?? [])];
+  const rows = all.filter((row) => mayMint(row, facts, inbound.head.fields));
+  if (rows.length === 0) return undefined;
+  if (facts.upgrades || facts.protocols !== undefined || fieldFacts.asksForWebSocket)
+    throw new SidekeyError(
+      'policy_violation',
+      'No protocol can be switched to where credentials are handed out.',
+    );
+  const holder = holdersOf(caller)[0]!;
+  return {
+    rows,
+    now: services.now,
+    async keep({ row, value, username, expiresAt, host, written }) {
+      const grant = await services.mint.keep({
+        parent,
+        mint: row.name,
+        secret: username === null ? value : { username, password: value },
+        expiresAt,
+        maxMs: row.maxMs,
+        audience: host === null ? row.goesTo : [host],
+        isRevocable: row.isRevoked,
+        lease: caller.lease,
+        by: record.caller(),
+      });
+      const code = services.placeholders.make(formOf({ row, written }), holder, grant.id);
+      const placeholder = username === null ? code : Buffer.from(`${username}:${code}`).toString('base64');
+      return { grant, placeholder };
+    },
+    forget: services.mint.forget,
+  };
+}
+
+/** Maximum bytes of an answer that hands out a credential. */
+const maxBytes = 262_144;
+
+/**
+ * Holds an answer that may hand out a credential, stores the credential as a grant, and writes the answer
+ * anew with a placeholder. No byte of the received head or body is forwarded.
+ */
+export class MintReply implements ReplySink {
+  readonly #reply: Reply;
+  readonly #owner: GuardOwner;
+  readonly #method: string;
+  readonly #mints: Mints;
+  readonly #pieces: Buffer[] = [];
+  #bytes = 0;
+  #status = 0;
+  #fields: RawFields = [];
+
+  constructor(reply: Reply, owner: GuardOwner, method: string, mints: Mints) {
+    this.#reply = reply;
+    this.#owner = owner;
+    this.#method = method;
+    this.#mints = mints;
+  }
+
+  get gone(): Reply['gone'] {
+    return this.#reply.gone;
+  }
+
+  head(status: number, _reason: string, fields: RawFields): void {
+    this.#status = status;
+    this.#fields = fields;
+    if (valuesOf(fields, 'content-encoding').some((coding) => coding.toLowerCase() !== 'identity'))
+      this.#owner.stop(unreadable('is compressed'));
+  }
+
+  write(piece: Buffer): boolean {
+    this.#pieces.push(Buffer.from(piece));
+    this.#bytes += piece.length;
+    if (this.#bytes > maxBytes) this.#owner.stop(unreadable(`has more than ${maxBytes} bytes`));
+    return true;
+  }
+
+  onDrain(): void {}
+
+  end(_trailers: RawFields, flushed?: () => void): void {
+    if (this.#owner.isOver) return;
+    this.#answer(flushed).catch((error: unknown) => {
+      const cause = { cause: error };
+      this.#owner.stop(
+        error instanceof SidekeyError ? error : new SidekeyError('internal', undefined, cause),
+      );
+    });
+  }
+
+  abort(): void {
+    this.#reply.abort();
+  }
+
+  async #answer(flushed?: () => void): Promise<void> {
+    const { rows, keep, forget, now } = this.#mints;
+    const received = Buffer.concat(this.#pieces);
+    const isRefusal = this.#status >= 300;
+    const value = parsed(received) ?? (isRefusal || received.length === 0 ? new Map() : undefined);
+    if (value === undefined) throw unreadable('is not JSON that every program reads alike');
+    const begunAt = now();
+    const found = isRefusal ? [] : handedOut(value, rows, begunAt);
+    const grants: Grant[] = [];
+    const placeholders = new Map<string, string>();
+    let isSent = false;
+    try {
+      for (const each of found) {
+        const { grant, placeholder } = await keep(each);
+        grants.push(grant);
+        placeholders.set(each.written, placeholder);
       }
+      const mayHaveBody = hasResponseBody(this.#method, this.#status);
+      const hasBody = mayHaveBody && received.length > 0;
+      const body = hasBody ? JSON.stringify(writtenAnew(value, rows, placeholders)) : '';
+      const fields = [
+        ...passedOn(this.#fields),
+        ...(hasBody ? ['Content-Type', 'application/json'] : []),
+        ...(mayHaveBody ? ['Content-Length', String(Buffer.byteLength(body))] : []),
+        ...['Cache-Control', 'no-store'],
+      ];
+      if (shows([body, ...fields], found)) throw unreadable('repeats it in another place');
+      if (this.#owner.isOver || this.#reply.gone.already) return;
+      this.#reply.head(this.#status, '', fields);
+      if (body !== '') this.#reply.write(Buffer.from(body));
+      isSent = true;
+      this.#reply.end([], flushed);
+    } finally {
+      // An earlier answer may have handed out the same credential.
+      const isNew = ({ createdAt }: Grant) => createdAt >= begunAt;
+      if (!isSent) await Promise.all(grants.filter(isNew).map(forget));
     }
   }
-  return [...found.values()];
 }
 
-/** Shorter texts cannot be found in the rest of an answer. */
-const minLength = 8;
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-function objectsAt(value: Json | undefined, names: readonly string[]): ReadonlyMap<string, Json>[] {
-  if (Array.isArray(value)) return (value as readonly Json[]).flatMap((item) => objectsAt(item, names));
-  if (!isJsonObject(value)) return [];
-  const [name, ...rest] = names;
-  return name === undefined ? [value] : objectsAt(value.get(name), rest);
+function parsed(bytes: Buffer): ReturnType<typeof parseStrictJson> {
+  try {
+    return parseStrictJson(utf8.decode(bytes));
+  } catch {
+    return undefined;
+  }
 }
 
-function partsOf(
-  written: string,
-  { isPair, hostMember, goesTo, expires }: MintRow,
-  beside: ReadonlyMap<string, Json>,
-  now: number,
-): Pick<HandedOut, 'value' | 'username' | 'expiresAt' | 'host'> {
-  const [, username = null, password = ''] = isPair
-    ? (/^([^:]*):(.{8,})$/.exec(Buffer.from(written, 'base64').toString('latin1')) ?? [])
-    : [];
-  if (isPair && (username === null || !isFieldValue(password)))
-    throw unreadable('has no user name and password in the place of the credential');
-  const end = expires === null ? undefined : beside.get(expires);
-  const place = hostMember === null ? null : beside.get(hostMember);
-  const host = typeof place === 'string' ? hostWithin(place, goesTo) : null;
-  if (hostMember !== null && host === null)
-    throw unreadable('names no host that goes_to of the provider allows');
-  return {
-    value: isPair ? password : written,
-    username,
-    expiresAt: typeof end === 'string' || typeof end === 'number' ? endOf(end, now) : null,
-    host,
-  };
+/** Returns the fields of an answer that say nothing of its content. */
+function passedOn(fields: RawFields): readonly string[] {
+  return fields.flatMap((name, index) => {
+    const value = fields[index + 1]!;
+    if (index % 2 !== 0) return [];
+    const isCount = /^(?:retry-after|x-ratelimit-[a-z]+)$/i.test(name) && /^[0-9]{1,12}$/.test(value);
+    return isCount || name === 'Sidekey-Hint' ? [name, value] : [];
+  });
 }
 
-/** Returns the host and port of a URL, or of a host alone, if the patterns cover it; null: they do not. */
-function hostWithin(place: string, goesTo: readonly string[]): string | null {
-  const target = parseAbsoluteTarget(/^https:/i.test(place) ? place : `https://${place}`);
-  const patterns = goesTo.map(parsePattern).filter(isPattern);
-  return target !== null && matchesAnyPattern(patterns, target.authority)
-    ? authorityText(target.authority)
-    : null;
-}
-
-/** Numbers up to here are seconds from now, because nothing ends in the year 1980. */
-const mostSeconds = 316_000_000;
-
-/** Returns the end of a credential in milliseconds since the epoch; null: the answer names none (0: never). */
-function endOf(written: string | number, now: number): number | null {
-  const number = Number(written);
-  const isSpan = Number.isFinite(number) && number < mostSeconds;
-  if (isSpan && number <= 0) return null;
-  const end = isSpan ? readExpiresIn(written, now) : readExpiresAt(written, now);
-  return 'at' in end ? end.at : null;
-}
-
-/** Returns the form of the placeholder of a credential. */
-export function formOf({ row: { form: template }, value }: HandedOut): PlaceholderForm {
-  if (template === null) return jwtLike(value) ?? plainForm;
-  const claim = (_: string, name: string) =>
-    new RegExp(`(?:^|;)${name}=([\\w.,-]*)(?=[;:]|$)`).exec(value)?.[1] ?? '';
-  return readForm(template.replaceAll(/\{([\w-]+)\}/g, claim)) ?? plainForm;
-}
-
-/** Members of answers that say why a request was refused, besides numbers, booleans and null. */
-const reasons: ReadonlySet<string> = new Set(
-  'error error_description errors code message Message __type type detail details status'.split(' '),
-);
-
-/**
- * Returns the answer with placeholders and the members of an allow-list.
- *
- * @param placeholders placeholder by member as written
- */
-export function writtenAnew(
-  answer: Json,
-  rows: readonly MintRow[],
-  placeholders: ReadonlyMap<string, string>,
-): unknown {
-  const credentials = new Set(rows.flatMap(({ members }) => members.map((names) => names.join('.'))));
-  const ways = [...credentials];
-  const kept = new Set(rows.flatMap(({ keep }) => keep));
-  const anew = (value: Json, path: string, isKept: boolean): unknown => {
-    if (Array.isArray(value)) return (value as readonly Json[]).map((item) => anew(item, path, isKept));
-    if (isJsonObject(value)) return Object.fromEntries([...value].flatMap((entry) => memberOf(entry, path, isKept)));
-    return typeof value === 'string' && !isKept ? plainWords(value) : value;
-  };
-  const memberOf = ([name, value]: readonly [string, Json], above: string, isKept: boolean) => {
-    const path = above === '' ? name : `${above}.${name}`;
-    if (credentials.has(path)) {
-      const placeholder = typeof value === 'string' ? placeholders.get(value) : undefined;
-      return placeholder === undefined ? [] : [[name, placeholder]];
-    }
-    const isBare = typeof value !== 'string' && typeof value !== 'object';
-    const isOnTheWay = typeof value === 'object' && ways.some((way) => way.startsWith(`${path}.`));
-    const isAllowed = isKept || kept.has(path);
-    return isAllowed || isBare || value === null || isOnTheWay || reasons.has(name)
-      ? [[name, anew(value, path, isAllowed)]]
-      : [];
-  };
-  return anew(answer, '', false);
-}
-
-/** Returns a sentence without words that could be a credential, which a refusal may repeat. */
-function plainWords(text: string): string {
-  return text.replaceAll(/[^\s"'()<>,]{8,}/g, (word) => (/^[A-Z]?[A-Za-z_.:;-]{1,40}$/.test(word) ? word : '…'));
-}
-
-/** Returns the failure of an answer that cannot be written anew. @param why the end of a sentence */
-export function unreadable(why: string): SidekeyError {
-  return new SidekeyError('mint_unreadable', `The answer hands out a credential, and ${why}.`);
+/** Reports whether a text has one of the credentials in a form that a program could decode. */
+function shows(texts: readonly string[], found: readonly HandedOut[]): boolean {
+  const secrets = found.flatMap(({ written, value }) => [written, value, value.split(/[.:]/).at(-1)!]);
+  const guarded = secrets.map((text) => Buffer.from(text).toString('latin1')).filter(isGuardable);
+  if (guarded.length === 0) return false;
+  const matcher = new Matcher(guarded);
+  return texts.some((text) => {
+    const bytes = Buffer.from(text).toString('latin1');
+    return redactText(matcher, bytes) !== bytes;
+  });
 }
