@@ -155,7 +155,11 @@ export function writtenAnew(
 ): unknown {
   const credentials = new Set(rows.flatMap(({ members }) => members.map((names) => names.join('.'))));
   const ways = [...credentials];
-  const kept = new Set(rows.flatMap(({ keep }) => keep));
+  const beside = ({ members, expires, hostMember }: MintRow) =>
+    members.flatMap((names) =>
+      [expires, hostMember].flatMap((name) => (name === null ? [] : names.with(-1, name).join('.'))),
+    );
+  const kept = new Set(rows.flatMap((row) => [...row.keep, ...beside(row)]));
   const anew = (value: Json, path: string, isKept: boolean): unknown => {
     if (Array.isArray(value)) return (value as readonly Json[]).map((item) => anew(item, path, isKept));
     if (isJsonObject(value))
