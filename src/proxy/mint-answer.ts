@@ -134,7 +134,7 @@ export function formOf({
 }: Pick<HandedOut, 'row' | 'written'>): PlaceholderForm {
   if (template === null) return jwtLike(written) ?? plainForm;
   const claim = (_: string, name: string) =>
-    new RegExp(`(?:^|;)${name}=([\\w.,-]*)(?=[;:]|$)`).exec(written)?.[1] ?? '';
+    new RegExp(`(?:^|; ?)${name}=([\\w.,-]*)(?=[;:]|$)`).exec(written)?.[1] ?? '';
   return readForm(template.replaceAll(/\{([\w-]+)\}/g, claim)) ?? plainForm;
 }
 
@@ -154,12 +154,12 @@ export function writtenAnew(
   placeholders: ReadonlyMap<string, string>,
 ): unknown {
   const credentials = new Set(rows.flatMap(({ members }) => members.map((names) => names.join('.'))));
-  const ways = [...credentials];
   const beside = ({ members, expires, hostMember }: MintRow) =>
     members.flatMap((names) =>
       [expires, hostMember].flatMap((name) => (name === null ? [] : names.with(-1, name).join('.'))),
     );
   const kept = new Set(rows.flatMap((row) => [...row.keep, ...beside(row)]));
+  const ways = [...credentials, ...kept];
   const anew = (value: Json, path: string, isKept: boolean): unknown => {
     if (Array.isArray(value)) return (value as readonly Json[]).map((item) => anew(item, path, isKept));
     if (isJsonObject(value))
