@@ -154,7 +154,16 @@ export function createAgentAuthenticator({
         });
       const { endsAt } = grant;
       const at = now();
-      return endsAt === undefined || at < endsAt ? null : endedRefusal(grant, endsAt, at);
+      if (endsAt !== undefined && at >= endsAt) return endedRefusal(grant, endsAt, at);
+      return grant.parent === null ? null : parentRefusal(holder, grant.parent);
+    });
+  }
+
+  /** Returns why a minted grant may not be used now: its parent must be usable by the same holder. */
+  function parentRefusal(holder: Holder | null, id: string): Refusal | Promise<Refusal> {
+    return whenReady(grants.current(id), (parent) => {
+      if (parent !== null && parent.state !== 'revoked') return grantRefusal(holder, parent);
+      return new SidekeyError('grant_missing', 'The grant that this credential was minted with has ended.');
     });
   }
 
@@ -164,8 +173,11 @@ export function createAgentAuthenticator({
     return grantEnded(grant, { ...(policy ?? noPolicy(grant.id)), expiresAt: endsAt }, at);
   }
 
-  function grantLabels({ id }: Grant): readonly string[] | Promise<readonly string[]> {
-    return whenReady(grants.current(id), (grant) => grant?.labels ?? noLabels);
+  function grantLabels({ id }: Pick<Grant, 'id'>): readonly string[] | Promise<readonly string[]> {
+    return whenReady(grants.current(id), (grant) =>
+      // Those of a parent may have changed since the minted grant was read.
+      grant?.parent == null ? (grant?.labels ?? noLabels) : grantLabels({ id: grant.parent }),
+    );
   }
 
   async function agentLabels(presented: PresentedToken): Promise<readonly string[]> {
@@ -359,7 +371,7 @@ const nowhere: EgressLists = [[]];
 /** Reports whether a holder reaches a grant. A lease reaches only its grants that are bound to the agent. */
 function reaches(holder: Holder, grant: BoundGrant): boolean {
   if (grant.lease !== null) return holder.kind === 'lease' && holder.lease.id === grant.lease;
-  if (holder.kind === 'lease' && !isLeaseFor(holder.lease, grant.id)) return false;
+  if (holder.kind === 'lease' && !isLeaseFor(holder.lease, grant.parent ?? grant.id)) return false;
   const { bindings, user } = holder.agent;
   return reachesGrant(bindings, user, grant);
 }

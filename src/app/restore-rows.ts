@@ -90,7 +90,9 @@ export function rowWriter(db: Untyped, { keys, isNew, isShared, rollBack, newer,
     return copies.map((row) => ({ ...row, seenAt: now() - runningMs }));
   }
 
-  async function writeGrants(grants: readonly GrantRow[]): Promise<void> {
+  async function writeGrants(saved: readonly GrantRow[]): Promise<void> {
+    // Minted grants end within hours, and their parents may not be written. A backup of before has no column.
+    const grants = isNew ? saved : saved.filter(({ parent }) => (parent ?? null) === null);
     const present = isNew ? new Map<string, GrantRow>() : await presentOf(db, grants);
     const missing: GrantRow[] = [];
     for (const theirs of grants) {

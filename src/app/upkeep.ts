@@ -34,8 +34,13 @@ export function startUpkeep(
         { ...state, config: config(), now, withFetch: (use) => use(fetch()) },
         { signal },
       );
+      const { removeEndedMinted } = await import('../operations/minted-end.ts');
+      await removeEndedMinted(state, now());
     } catch (error) {
-      log.warn({ err: error }, 'the grants and tokens of ended leases were not removed');
+      log.warn(
+        { err: error },
+        'the grants and tokens of ended leases, or ended minted grants, were not removed',
+      );
     } finally {
       underWay = undefined;
     }

@@ -141,11 +141,11 @@ const soonMs = 7 * 86_400_000;
 
 /**
  * Returns whether the stored token ends soon, and nothing renews it: it is in the last fifth of its time
- * since it was stored, and in its last 7 days. `now` in milliseconds since the epoch.
+ * since it was stored, and in its last 7 days. Minted grants always end, so they never warn. `now` in milliseconds since the epoch.
  */
 export function endsSoon(grant: Grant, now: number): boolean {
-  const { expiresAt, refreshable, updatedAt } = grant;
-  if (expiresAt === null || refreshable || stateNow(grant, now) !== 'active') return false;
+  const { expiresAt, refreshable, parent, updatedAt } = grant;
+  if (expiresAt === null || refreshable || parent !== null || stateNow(grant, now) !== 'active') return false;
   return expiresAt - now <= Math.min(soonMs, (expiresAt - updatedAt) / 5);
 }
 

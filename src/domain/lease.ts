@@ -117,7 +117,7 @@ export interface Binding {
 export const everything: Binding = { kind: 'everything', value: '*' };
 
 /** Facts of a grant by which bindings select it. */
-export type BoundGrant = Pick<Grant, 'id' | 'user' | 'provider' | 'lease' | 'labels'>;
+export type BoundGrant = Pick<Grant, 'id' | 'user' | 'provider' | 'lease' | 'parent' | 'labels'>;
 
 /**
  * Reports whether a binding of an agent reaches a grant. An agent that acts for a user reaches grants of
@@ -129,7 +129,7 @@ function bindingReaches(binding: Binding, actsFor: string | null, grant: BoundGr
   const isOwn = actsFor === null || grant.user === actsFor;
   switch (binding.kind) {
     case 'grant':
-      return grant.id === binding.value;
+      return (grant.parent ?? grant.id) === binding.value;
     case 'user':
       return grant.user === binding.value;
     case 'provider':

@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
+import { LRUCache } from 'lru-cache';
 import { SidekeyError } from '../lib/errors.ts';
 import { isPattern, parsePattern } from '../proxy/policy/domain-map.ts';
 import { grantOf } from '../store/grants.ts';
-import type { GrantRecord, Store, StoredRefresh } from '../store/store.ts';
+import { inPages } from '../store/queries.ts';
+import type { GrantRecord, MintedQuery, Store, StoredRefresh } from '../store/store.ts';
 import type { Vault } from '../store/vault/vault.ts';
 import { erased } from './credential-shape.ts';
 import {
@@ -48,6 +50,16 @@ export interface Registry extends Pick<GrantCache, 'current' | 'first' | 'peek'>
   find: (reference: string, scope?: GrantScope | null) => readonly Grant[] | Promise<readonly Grant[]>;
   /** Returns the grant of a user with this exact name; null: none. */
   named(grant: Pick<Grant, 'name' | 'user'>): Promise<Grant | null>;
+  /**
+   * Returns a minted grant of a query that `isChosen` accepts; null: none.
+   *
+   * @param key text by which the caller chooses it, so that the next call needs no query
+   */
+  minted(
+    key: string,
+    query: Pick<MintedQuery, 'parents' | 'lease'>,
+    isChosen: (grant: Grant) => boolean,
+  ): Promise<Grant | null>;
   /** Returns a grant with its credential, directly if cached, otherwise a promise. Null: no such grant. */
   open(id: string): OpenedGrant | null | Promise<OpenedGrant | null>;
   /** Opens a record that was just read from the store; null: null. It is not cached. */
@@ -94,9 +106,13 @@ interface RegistryParts {
   readonly cacheBytes?: number | undefined;
 }
 
+const pageSize = 200;
+
 /** Constructing it has no side effects, and nothing has to be closed. */
 export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }: RegistryParts): Registry {
   const cache = createGrantCache(store, vault, cacheBytes);
+  /** IDs of minted grants by what chose them. */
+  const chosen = new LRUCache<string, string>({ max: 10_000 });
 
   /** Seals for this revision: a seal of an older one does not open in its place. */
   function recordOf(grant: Grant, sealed: SealedCredential, dueAt: number | null = 0): GrantRecord {
@@ -174,6 +190,20 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
     async named({ name, user }) {
       const some = await cache.find(name, { users: [user], ids: [] });
       return some.find((grant) => grant.name === name) ?? null;
+    },
+
+    async minted(key, query, isChosen) {
+      const known = await cache.current(chosen.get(key) ?? '');
+      if (known !== null && isChosen(known)) return known;
+      const read = (last?: GrantRecord) =>
+        store.grants.minted({ ...query, after: last?.id, limit: pageSize });
+      for await (const page of inPages(pageSize, read)) {
+        const found = page.find(isChosen);
+        if (found === undefined) continue;
+        chosen.set(key, found.id);
+        return cache.current(found.id);
+      }
+      return null;
     },
 
     first: cache.first,

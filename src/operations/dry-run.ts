@@ -248,6 +248,9 @@ export class Explanation {
         find: (reference, scope = null) => findOffered(store, reference, scope),
         first: async (reference) =>
           ((await store?.grants.find({ reference, limit: 2_000 })) ?? []).map(grantOf),
+        minted: async (_key, query, isChosen) =>
+          ((await store?.grants.minted({ ...query, limit: 1_000 })) ?? []).map(grantOf).find(isChosen) ??
+          null,
       },
       tokens: {
         peek: () => null,

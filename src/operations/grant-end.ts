@@ -13,6 +13,7 @@ import { findDomains, findGrant } from './find.ts';
 import { referencesOf } from './lookup.ts';
 import type { GrantRecord } from '../store/store.ts';
 import { grantOwner, text } from './members.ts';
+import { endMinted } from './minted-end.ts';
 import { type Changing, changing } from './operation.ts';
 import { assertRevocable, type ProviderRevocation, revokeAtProvider } from './provider-revocation.ts';
 
@@ -153,6 +154,7 @@ async function endGrant<T>(
     const opened = await grants.read(id);
     if (opened === null) throw grantGone();
     if (!isLocal) await assertRevocable(parts, opened);
+    await endMinted(parts, { id, isLocal });
     const here = await endHere();
     const there: ProviderRevocation = isLocal
       ? { kind: 'not told', sentence: 'The provider was not told.' }

@@ -77,7 +77,8 @@ async function finishUse(parts: LeaseEndParts, { grantId, token, lease }: TokenU
   if (owner !== null && leaseStanding(owner, now()).state === 'used_up') return;
   const fingerprint = createFingerprint((secret) => vault.mac('credential-fingerprint', secret));
   // A token that was replaced is not stored any more.
-  if (!config.leases.revokesTokens || fingerprint(sealed) !== token) return store.tokenUses.remove(use);
+  const isRevoked = config.leases.revokesTokens || grant.parent !== null;
+  if (!isRevoked || fingerprint(sealed) !== token) return store.tokenUses.remove(use);
   const result = all.length > 1 ? shared : await revokeAccessToken(parts, opened, grant.lease !== null);
   const attempts = use.attempts + 1;
   const isLast = attempts >= maxAttempts;

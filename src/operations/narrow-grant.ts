@@ -10,6 +10,7 @@ import { withoutStop } from '../lib/text.ts';
 import { renewedBy } from './grant-answer.ts';
 import { attemptOnce, refreshable, settled } from './grant-refresh.ts';
 import { grantRemedy } from './lookup.ts';
+import { endMinted } from './minted-end.ts';
 import type { Changing } from './operation.ts';
 
 /**
@@ -42,6 +43,7 @@ export async function narrowGrant(parts: Changing, picked: Grant, named: readonl
     throw new SidekeyError('input_invalid', `${unchanged}: it has no refresh token.`, way);
   }
   await refreshable(parts, grant, parts.now());
+  await endMinted(parts, grant);
   const reason = `scopes ${left.join(' ')} (was ${before.join(' ')})`;
   return recordChange(audit, { event: 'grant.changed', grant: id, user, reason }, async () => {
     const outcome = await attemptOnce(parts, {

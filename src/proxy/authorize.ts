@@ -17,7 +17,15 @@ import { pathPrefixesOf } from './schemes/placement.ts';
 import { loginGrant, precedesLogin } from './login-grant.ts';
 import { acceptedFor } from './proposed.ts';
 import type { GrantDecision, Request } from './request.ts';
-import { type GrantCandidates, offerOf, scopeFor, targetOf, unselected, withOthers } from './target.ts';
+import {
+  type GrantCandidates,
+  offerOf,
+  scopeFor,
+  mintedOf,
+  targetOf,
+  unselected,
+  withOthers,
+} from './target.ts';
 
 /**
  * Reads where a request ends and which authority it is for.
@@ -184,8 +192,19 @@ function candidatesOf(request: Request): GrantCandidates | null | Promise<GrantC
     // A placeholder may be of a grant that has no place.
     const isFound =
       shows === undefined ? nearest.kind !== 'missing' : nearest.kind === 'selected' && shows(nearest.grant);
-    if (isFound || scope === null || caller.selectors.user !== null) return ofOwn;
-    return withOthers(near, grant, services.grants).then((all) => offerOf(all, domain, { ...caller, shows }));
+    if (isFound) return ofOwn;
+    return mintedOf(near, { ...caller, shows }, shown, services.grants).then((minted) => {
+      if (minted !== null)
+        return {
+          ...ofOwn,
+          candidates: [...ofOwn.candidates, minted],
+          selected: { kind: 'selected', grant: minted },
+        };
+      if (scope === null || caller.selectors.user !== null) return ofOwn;
+      return withOthers(near, grant, services.grants).then((all) =>
+        offerOf(all, domain, { ...caller, shows }),
+      );
+    });
   });
 }
 

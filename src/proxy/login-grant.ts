@@ -54,7 +54,10 @@ export function loginGrant(request: LoginRequest): LoginGrant | null {
   const [existing = null] = owned;
   const name = existing?.name ?? selectors.grant ?? candidates.reference;
   // The bindings of the caller say whether it may use what the login would make.
-  if (!isName(name) || !reaches(existing ?? { id: '', user, provider: provider.name, lease: null }))
+  if (
+    !isName(name) ||
+    !reaches(existing ?? { id: '', user, provider: provider.name, lease: null, parent: null })
+  )
     return null;
   return { provider, name, user, existing };
 }

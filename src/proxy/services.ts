@@ -41,7 +41,7 @@ export interface ProxyServices {
   /** Returns the config that was read last, for code that cannot wait. */
   readonly lastConfig: () => ConfigSnapshot;
   readonly agents: AgentAuthenticator;
-  readonly grants: Pick<Registry, 'find' | 'first'>;
+  readonly grants: Pick<Registry, 'find' | 'first' | 'minted'>;
   readonly certificates: Pick<CertificateWatch, 'watch'>;
   readonly tokens: Pick<TokenSource, 'peek' | 'tokenFor' | 'forceRefresh'>;
   readonly activity: Pick<ActivityNotes, 'lacked'>;

@@ -1,11 +1,12 @@
 import type { Identity } from '../agents/authentication.ts';
 import { type GrantScope, places } from '../domain/lease.ts';
-import { type Grant, isId, type Selected, selectGrant } from '../domain/grant.ts';
+import { type Grant, isId, matches, type Selected, selectGrant } from '../domain/grant.ts';
 import { indexGrants } from '../domain/grant-index.ts';
 import type { Placement, Provider } from '../domain/provider.ts';
 import type { Registry } from '../grants/registry.ts';
 import { valuesOf } from './http/fields.ts';
 import { Malformed } from './http/h1/scan.ts';
+import type { FoundCode } from './placeholders/codes.ts';
 import type { RequestHead } from './http/head.ts';
 import type { InterceptedTunnel } from './http/message.ts';
 import { SidekeyError } from '../lib/errors.ts';
@@ -162,6 +163,32 @@ export async function withOthers(
 ): Promise<readonly Grant[]> {
   const others = await grants.first(reference);
   return [...new Map([...near, ...others].map((grant) => [grant.id, grant])).values()];
+}
+
+/** Maximum parents whose minted grants are searched. */
+const maxParents = 200;
+
+/** Returns the minted grant that a request shows, or names, below one of these grants; null: none. */
+export async function mintedOf(
+  near: readonly Grant[],
+  { lease, selectors, reaches, shows }: GrantSelector,
+  shown: readonly FoundCode[],
+  grants: Pick<Registry, 'minted'>,
+): Promise<Grant | null> {
+  const { grant: named, user } = selectors;
+  if (shown.length === 0 && named === null) return null;
+  const parents = near.filter(reaches).slice(0, maxParents);
+  if (parents.length === 0) return null;
+  const isNamed = ({ id, name }: Grant) => id === named || name === named;
+  const key = [lease?.id, user, named, ...shown.map(({ code }) => code)].join(' ');
+  const minted = await grants.minted(
+    key,
+    { parents: parents.map(({ id }) => id), lease: lease?.id ?? null },
+    (grant) => reaches(grant) && (shows?.(grant) === true || isNamed(grant)),
+  );
+  const parent = parents.find(({ id }) => id === minted?.parent);
+  if (minted === null || parent === undefined) return null;
+  return named === null || isNamed(minted) || matches(parent, named) ? minted : null;
 }
 
 /** Returns the grants with a place among which a caller selects by a reference; null: any. */

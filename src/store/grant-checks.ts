@@ -3,7 +3,7 @@ import { type Kysely, sql } from 'kysely';
 import type { GrantState } from '../domain/grant.ts';
 import { indexGrants } from '../domain/grant-index.ts';
 import { fromGrantRow, grantOf, inNameOrder, storedGrants } from './grants.ts';
-import { all, first, inBatches, type Run } from './queries.ts';
+import { all, first, inBatches, rowsOf, type Run } from './queries.ts';
 import type { Schema } from './schema.ts';
 import type { GrantRecord, Store } from './store.ts';
 
@@ -14,12 +14,13 @@ const never = Number.MIN_SAFE_INTEGER;
 
 /** Queries for answers about all grants. None reads more than `slice` entries of an index, and a few rows. */
 export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks'] {
-  /** Grants that nothing renews and whose stored token ends in (`after`, `until`]. */
+  /** Grants that are not minted, that nothing renews and whose stored token ends in (`after`, `until`]. */
   const ending = (state: GrantState, after: number, until: number) =>
     db
       .selectFrom('grants')
       .where('state', '=', state)
       .where('refreshable', '=', 0)
+      .where('parent', 'is', null)
       .where('expiresAt', '>', after)
       .where('expiresAt', '<=', until);
 
@@ -66,7 +67,11 @@ export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks
       const rows = await run(() => db.selectFrom('grantTotals').selectAll().execute());
       const total = (state: GrantState) =>
         rows.reduce((sum, row) => (row.state === state ? sum + row.total : sum), 0);
-      const both = total('active') + total('expired');
+      const minted = db
+        .selectFrom('grants')
+        .where('parent', 'is not', null)
+        .where('state', 'in', ['active', 'expired']);
+      const both = total('active') + total('expired') - (await run(() => rowsOf(minted)));
       const ended = (await countEnding('active', never, at)) + (await countEnding('expired', never, at));
       const expired = ended + (await countEndedByPolicy(at));
       return {
@@ -123,7 +128,7 @@ export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks
       for (const query of [
         grants().where('id', '=', reference),
         grants().where('name', '=', reference).orderBy('user'),
-        grants().where('provider', '=', reference).orderBy('user'),
+        grants().where('provider', '=', reference).where('parent', 'is', null).orderBy('user'),
       ])
         for (const record of await run(() => all(query, fromGrantRow))) records.set(record.id, record);
       const inOrder = [...records.values()].toSorted(inNameOrder);

@@ -73,7 +73,8 @@ export function sqlGrants(
     matching: (choice, limit) => run(() => all(matchingGrants(db, choice).limit(limit), fromGrantRow)),
     newest: (provider, limit) =>
       run(() => {
-        const query = storedGrants(db).where('provider', '=', provider).orderBy('updatedAt', 'desc');
+        const ofProvider = storedGrants(db).where('provider', '=', provider).where('parent', 'is', null);
+        const query = ofProvider.orderBy('updatedAt', 'desc');
         return all(query.limit(limit), fromGrantRow);
       }),
     ofLeases: (page) => run(() => all(grantsOfLeases(db, page), fromGrantRow)),
@@ -258,7 +259,7 @@ export function matchingGrants(
   db: Kysely<Schema>,
   { type, provider, user, label, state, unleased = false }: GrantChoice,
 ) {
-  let query = storedGrants(db);
+  let query = storedGrants(db).where('parent', 'is', null);
   // Not by the index of leases, because most grants have none.
   if (unleased) query = query.where(sql<boolean>`coalesce(lease, '') = ''`);
   if (type !== undefined) query = query.where('type', '=', type);

@@ -58,9 +58,9 @@ export interface Store {
     some(ids: readonly string[]): Promise<GrantRecord[]>;
     /** Returns grants by index, ordered by name, then user. */
     find(query: GrantQuery): Promise<GrantRecord[]>;
-    /** Returns up to `limit` grants by index, in any order. */
+    /** Returns up to `limit` grants by index, in any order; no minted ones. */
     matching(choice: GrantChoice, limit: number): Promise<GrantRecord[]>;
-    /** Returns up to `limit` grants of a provider, the last changed first. */
+    /** Returns up to `limit` grants of a provider, the last changed first; no minted ones. */
     newest(provider: string, limit: number): Promise<GrantRecord[]>;
     /** Returns a page of the grants that belong to leases, or to one lease, ordered by lease, then id. */
     ofLeases(page: LeasePage<GrantRecord>): Promise<GrantRecord[]>;
@@ -279,7 +279,7 @@ export interface GrantQuery extends Page<Pick<Grant, 'name' | 'user'>> {
 }
 
 /** A page of minted grants, ordered by ID. */
-interface MintedQuery {
+export interface MintedQuery {
   /** At most 200 IDs; absent: of all parents. */
   readonly parents?: readonly string[];
   /** ID of their lease; null: those without one; absent: both. */
@@ -774,7 +774,7 @@ interface AgentStore {
   /** Returns agents with facts of their rights at this time, ordered by name. */
   inList(at: number, page: Page<string>): Promise<AgentInList[]>;
   /** Returns up to `limit` agents whose bindings reach a grant (see `reachesGrant`), ordered by name. */
-  reaching(grant: Omit<BoundGrant, 'lease'>, limit: number): Promise<AgentRecord[]>;
+  reaching(grant: Omit<BoundGrant, 'lease' | 'parent'>, limit: number): Promise<AgentRecord[]>;
   /** Returns the time of the last use by an OIDC token, to about a minute; null: none. */
   identityUse(name: string): Promise<number | null>;
   /** Returns whether there is such an agent. */
