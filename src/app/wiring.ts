@@ -201,6 +201,7 @@ export function loginKeeper(
 export function mintKeeper(state: State, now: () => number): MintKeeper {
   return {
     keep: async (request) => (await import('../grants/mint.ts')).mintGrant(request, { ...state, now }),
-    forget: async () => {},
+    forget: async (grant) =>
+      (await import('../operations/minted-end.ts')).removeMinted(state, grant, 'its client left'),
   };
 }

@@ -160,11 +160,12 @@ export function writtenAnew(
     );
   const kept = new Set(rows.flatMap((row) => [...row.keep, ...beside(row)]));
   const ways = [...credentials, ...kept];
-  const anew = (value: Json, path: string, isKept: boolean): unknown => {
-    if (Array.isArray(value)) return (value as readonly Json[]).map((item) => anew(item, path, isKept));
+  /** @param textOf returns a text as it is passed on; null: it is not */
+  const anew = (value: Json, path: string, textOf: (text: string) => string | null): unknown => {
+    if (Array.isArray(value)) return (value as readonly Json[]).map((item) => anew(item, path, textOf));
     if (isJsonObject(value))
-      return Object.fromEntries([...value].flatMap((entry) => memberOf(entry, path, isKept)));
-    return typeof value === 'string' && !isKept ? plainWords(value) : value;
+      return Object.fromEntries([...value].flatMap((entry) => memberOf(entry, path, textOf === unchanged)));
+    return typeof value === 'string' ? textOf(value) : value;
   };
   const memberOf = ([name, value]: readonly [string, Json], above: string, isKept: boolean) => {
     const path = above === '' ? name : `${above}.${name}`;
@@ -172,15 +173,17 @@ export function writtenAnew(
       const placeholder = typeof value === 'string' ? placeholders.get(value) : undefined;
       return placeholder === undefined ? [] : [[name, placeholder]];
     }
-    const isBare = typeof value !== 'string' && typeof value !== 'object';
+    if (isKept || kept.has(path)) return [[name, anew(value, path, unchanged)]];
+    if (reasons.has(name)) return [[name, anew(value, path, plainWords)]];
+    const isBare = value === null || (typeof value !== 'string' && typeof value !== 'object');
     const isOnTheWay = typeof value === 'object' && ways.some((way) => way.startsWith(`${path}.`));
-    const isAllowed = isKept || kept.has(path);
-    return isAllowed || isBare || value === null || isOnTheWay || reasons.has(name)
-      ? [[name, anew(value, path, isAllowed)]]
-      : [];
+    return isBare || isOnTheWay ? [[name, anew(value, path, nothing)]] : [];
   };
-  return anew(answer, '', false);
+  return anew(answer, '', nothing);
 }
+
+const unchanged = (text: string): string => text;
+const nothing = (): null => null;
 
 /** Returns a sentence without words that could be a credential, which a refusal may repeat. */
 function plainWords(text: string): string {

@@ -33,9 +33,14 @@ const asJson = (value: unknown) => Buffer.from(JSON.stringify(value));
 
 describe('the answer', () => {
   test('has a placeholder, and only members of the allow-list', async () => {
-    const { get, asked } = await startMinting([row], (_, response) =>
-      response.setHeader('Set-Cookie', `a=${secret}`).setHeader('ETag', secret).end(JSON.stringify(answer)),
-    );
+    const { get, asked } = await startMinting([row], (request, response) => {
+      if (request.url === '/use') response.end('done');
+      else
+        response
+          .setHeader('Set-Cookie', `a=${secret}`)
+          .setHeader('ETag', secret)
+          .end(JSON.stringify(answer));
+    });
     const seen = await get('/token');
     expect(seen.status).toBe(200);
     const { token, ...rest } = JSON.parse(seen.body) as Record<string, unknown>;
