@@ -5,7 +5,10 @@
 import { brotliCompressSync, gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { bearerToken } from '../support/sidekey.ts';
+import { grantedTo } from '../support/granted.ts';
+import { ask, openSession } from '../support/h2-client.ts';
 import { startMinting } from '../support/minting.ts';
+import { startH2Upstream } from '../support/upstream.ts';
 
 const secret = 'S3cret-of-the-Session_0123456789abcdefXYZ';
 const row = { name: 'session', path: '/token', member: 'token', expires_member: 'expires_at', keep: ['sku'] };
@@ -36,10 +39,7 @@ describe('the answer', () => {
     const { get, asked } = await startMinting([row], (request, response) => {
       if (request.url === '/use') response.end('done');
       else
-        response
-          .setHeader('Set-Cookie', `a=${secret}`)
-          .setHeader('ETag', secret)
-          .end(JSON.stringify(answer));
+        response.setHeader('Set-Cookie', `a=${secret}`).setHeader('ETag', secret).end(JSON.stringify(answer));
     });
     const seen = await get('/token');
     expect(seen.status).toBe(200);
@@ -194,4 +194,94 @@ const paths = [
 test('no spelling of the path shows the credential', async () => {
   const { get } = await startMinting([row], (_, response) => response.end(JSON.stringify(answer)));
   for (const path of paths) expectNothingOf((await get(path)).all, secret, path);
+});
+
+test('a credential that the client brings itself is not kept', async () => {
+  const provider = { inject: [{ paths: ['/token'], as: 'own' }, { as: 'bearer' }] };
+  const { get, sidekey } = await startMinting([row], (_, response) => response.end(JSON.stringify(answer)), {
+    provider,
+  });
+  const seen = await get('/token', { headers: { authorization: 'Bearer of-the-client' } });
+  expect(JSON.parse(seen.body)).toEqual(answer);
+  expect((await sidekey.audit()).some(({ event }) => event === 'grant.minted')).toBe(false);
+});
+
+test('no protocol is switched to at the path of a row', async () => {
+  const { get, asked } = await startMinting([row], (_, response) => response.end(secret));
+  const headers = {
+    connection: 'Upgrade',
+    upgrade: 'websocket',
+    'sec-websocket-version': '13',
+    'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==',
+  };
+  expect(await get('/token', { headers })).toMatchObject({ status: 403 });
+  expect(asked).toEqual([]);
+});
+
+test('the grant is committed before the answer is sent, and ends as the answer says', async () => {
+  const { get, sidekey } = await startMinting([{ ...row, max_ttl: '1h' }], (_, response) =>
+    response.end(JSON.stringify({ ...answer, expires_at: Math.floor(Date.now() / 1000) + 60 })),
+  );
+  const before = Date.now();
+  await get('/token');
+  const [minted] = await sidekey.proxy.state.store.grants.minted({ limit: 10 });
+  expect(minted).toMatchObject({ mint: 'session', type: 'oauth2', lease: null });
+  expect(minted!.expiresAt! - before).toBeGreaterThan(50_000);
+  expect(minted!.expiresAt! - before).toBeLessThan(61_000);
+  // The same credential is the same grant.
+  await get('/token');
+  expect(await sidekey.proxy.state.store.grants.minted({ limit: 10 })).toHaveLength(1);
+});
+
+test('rows of a domain are read too, and say how the credential is carried', async () => {
+  const { get, asked, api } = await startMinting(
+    [],
+    (request, response) => response.end(request.url === '/use' ? 'done' : JSON.stringify(answer)),
+    {
+      domainOf: (host) => ({
+        mints: [{ ...row, goes_to: [host], as: { header: 'X-Session' } }],
+      }),
+    },
+  );
+  const { token } = JSON.parse((await get('/token')).body) as { token: string };
+  await get('/use', { headers: { authorization: `Bearer ${token}` } });
+  expect(asked.at(-1)!.headers).toMatchObject({ 'x-session': secret, host: api.authority });
+  expect(asked.at(-1)!.headers.authorization).toBeUndefined();
+});
+
+test('the credential goes only where its row says', async () => {
+  const elsewhere = [{ ...row, goes_to: ['other.acme.test'] }];
+  const { get, asked } = await startMinting(elsewhere, (_, response) => response.end(JSON.stringify(answer)));
+  const { token } = JSON.parse((await get('/token')).body) as { token: string };
+  const used = await get('/use', { headers: { authorization: `Bearer ${token}` } });
+  expect(used).toMatchObject({ status: 403 });
+  expect(used.body).toContain('Wrong audience');
+  expect(asked).toHaveLength(1);
+});
+
+test('an answer that names a host outside of goes_to is refused', async () => {
+  const named = [{ ...row, goes_to_member: 'at' }];
+  const { get } = await startMinting(named, (_, response) =>
+    response.end(JSON.stringify({ ...answer, at: 'https://evil.test' })),
+  );
+  const seen = await get('/token');
+  expect(seen).toMatchObject({ status: 502 });
+  expect(JSON.parse(seen.body)).toMatchObject({ code: 'mint_unreadable' });
+});
+
+test('HTTP/2 shows no credential in interim heads, the head, the body or trailers', async () => {
+  const upstream = await startH2Upstream((_, response) => {
+    response.writeEarlyHints({ link: `</${secret}>; rel=preload` });
+    response.setHeader('x-token', secret);
+    response.addTrailers({ 'x-token': secret });
+    response.end(JSON.stringify(answer));
+  });
+  const mints = [{ ...row, goes_to: [upstream.authority] }];
+  const domains = { [upstream.authority]: { grant: 'acme', mints } };
+  const { sidekey } = await grantedTo(upstream, { domains });
+  const session = await openSession(sidekey, upstream.authority);
+  const seen = await ask(session, { ':path': '/token' });
+  expect(seen).toMatchObject({ status: 200, whole: true });
+  expect(JSON.parse(seen.body)).toMatchObject({ sku: 'free', token: expect.stringMatching(/^sidekey/) });
+  expectNothingOf(JSON.stringify(seen));
 });

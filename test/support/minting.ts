@@ -16,16 +16,16 @@ export interface Seen {
 export function seenBy(
   proxy: string,
   url: string,
-  options: { method?: string; headers?: Record<string, string>; body?: string } = {},
+  options: { method?: string; headers?: Record<string, string>; body?: string; signal?: AbortSignal } = {},
 ): Promise<Seen> {
   const { hostname, port } = new URL(proxy);
-  const { method = 'GET', headers = {}, body } = options;
+  const { method = 'GET', headers = {}, body, signal } = options;
   // `new URL` would normalize the path.
   const [, host = ''] = /^https:\/\/([^/]+)/.exec(url) ?? [];
   return new Promise((resolve) => {
     const seen: string[] = [];
     const request = httpRequest(
-      { hostname, port, path: url, method, headers: { host, ...headers }, agent: new Agent() },
+      { hostname, port, path: url, method, headers: { host, ...headers }, agent: new Agent(), signal },
       (response) => {
         let text = '';
         const done = (error?: Error) => {
@@ -70,7 +70,7 @@ export interface Minting {
 export async function startMinting(
   rows: readonly object[],
   answer: (request: IncomingMessage, response: ServerResponse) => void,
-  more: { readonly provider?: object; readonly domain?: object; readonly now?: () => number } = {},
+  more: { readonly provider?: object; readonly domainOf?: (host: string) => object } = {},
 ): Promise<Minting> {
   const asked: Minting['asked'] = [];
   const api = await startUpstream((request, response) => {
@@ -82,11 +82,10 @@ export async function startMinting(
   const goesTo = [api.authority];
   const mints = rows.map((row) => ({ goes_to: goesTo, ...row }));
   const sidekey = await startSidekey({
-    domains: { [api.authority]: { grant: 'acme', ...more.domain } },
+    domains: { [api.authority]: { grant: 'acme', ...more.domainOf?.(api.authority) } },
     config: {
       providers: { acme: { audience: goesTo, ...(mints.length > 0 ? { mints } : {}), ...more.provider } },
     },
-    ...(more.now === undefined ? {} : { now: more.now }),
   });
   await sidekey.grant(goesTo);
   return {
