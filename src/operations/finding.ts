@@ -66,7 +66,7 @@ export async function attempt(name: Finding['name'], looking: () => Promise<Find
 }
 
 /** Numbers of all grants by state. */
-export type GrantCounts = Readonly<Record<GrantState, number>>;
+export type GrantCounts = Readonly<Record<GrantState | 'minted', number>>;
 
 /** The open store, to look at. */
 export type HealthView = Pick<Reading, 'config' | 'store' | 'vault' | 'registry'>;

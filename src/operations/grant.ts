@@ -42,6 +42,22 @@ import { changing, type Reading, reading } from './operation.ts';
 
 const texts = z.array(z.string());
 
+/** Maximum minted grants in an answer. */
+const mostMinted = 1_000;
+
+/** Returns the minted grants of up to 1,000 grants, by the ID of their parent. */
+async function mintedBy(store: Reading['store'], parents: readonly string[]) {
+  const records = (await store?.grants.minted({ parents, limit: mostMinted })) ?? [];
+  return Map.groupBy(records, ({ parent }) => parent);
+}
+
+const mintedAnswer = (records: readonly GrantRecord[] = []) =>
+  records.map(({ id, name, expiresAt }) => ({ id, name, expires_at: isoOrNull(expiresAt) }));
+
+const minted = z
+  .array(z.strictObject({ id: z.uuid(), name: z.string(), expires_at: timeOrNull }))
+  .describe(`Credentials that responses to requests with the grant contained, at most ${mostMinted}.`);
+
 export const listGrants = reading({
   id: 'grant.list',
   summary: 'List the grants.',
@@ -49,11 +65,12 @@ export const listGrants = reading({
   input: z.strictObject({
     user: userName.optional().describe('Only the grants of this owner.'),
     start: text.optional().describe('Begin at the first grant with this name or a later one.'),
+    all: z.boolean().optional().describe('True: also the minted grants, which belong to another grant.'),
     ...pageInput,
   }),
   output: z.array(
     z
-      .strictObject({ ...grantMembers, account, used_at: timeOrNull, grant_expires_at: timeOrNull })
+      .strictObject({ ...grantMembers, minted, account, used_at: timeOrNull, grant_expires_at: timeOrNull })
       .meta({ id: 'GrantInList' }),
   ),
   async run({ caller, store, ...parts }, input, at) {
@@ -63,16 +80,22 @@ export const listGrants = reading({
     const { rows, next } = await pageOf(input, {
       place: z.object({ name: z.string(), user: z.string() }),
       read: async ({ after = first, ...page }) =>
-        (await store?.grants.find({ ...page, after, ...(user === undefined ? {} : { users: [user] }) })) ??
-        [],
+        (await store?.grants.find({
+          ...page,
+          after,
+          unminted: input.all !== true,
+          ...(user === undefined ? {} : { users: [user] }),
+        })) ?? [],
     });
     const ids = rows.map(({ id }) => id);
+    const children = await mintedBy(store, ids);
     const uses = (await store?.activity.some(ids)) ?? [];
     const activity = new Map(uses.map((each) => [each.grantId, each]));
     const policies = store && (await policiesOf(store, rows));
     const { accounts, locked } = await accountsOf(parts, rows);
     const entries = rows.map(grantOf).map((grant) => ({
       grant,
+      minted: children.get(grant.id) ?? [],
       policy: policies?.get(grant.id) ?? null,
       account: accounts.get(grant.id) ?? null,
       usedAt: activity.get(grant.id)?.usedAt ?? null,
@@ -82,8 +105,9 @@ export const listGrants = reading({
   },
   next: ({ next }) => next,
   answer: ({ entries }, at) =>
-    entries.map(({ grant, policy, account: of, usedAt }) => ({
+    entries.map(({ grant, policy, account: of, usedAt, ...entry }) => ({
       ...grantAnswer(grant, at, policy),
+      minted: mintedAnswer(entry.minted),
       account: of,
       used_at: isoOrNull(usedAt),
       grant_expires_at: isoOrNull(policy?.expiresAt ?? null),
@@ -112,6 +136,7 @@ export const getGrant = reading({
   output: z
     .strictObject({
       ...grantMembers,
+      minted,
       lacked_scopes: z.unknown(),
       ...clockMembers,
       renewed_by: z.string().nullable(),
@@ -150,6 +175,7 @@ export const getGrant = reading({
     const clockParts = { activity, dialect: provider?.dialect ?? null, tokens: config.tokens, now: at };
     return {
       grant,
+      minted: (await mintedBy(store, [id])).get(id) ?? [],
       sealed,
       activity,
       provider,
@@ -168,6 +194,7 @@ export const getGrant = reading({
   },
   answer: ({ grant, sealed, policy, lacked, boundKey, reached, ...facts }, at) => ({
     ...grantAnswer(grant, at, policy),
+    minted: mintedAnswer(facts.minted),
     lacked_scopes: lacked && { ...lacked, at: isoTime(lacked.at) },
     ...clockAnswer(facts.clocks),
     renewed_by: facts.renewed,

@@ -91,6 +91,11 @@ export function One({ id, me, back, content: Content, changes: Changes }: OnePro
               <Badge state={of.grant.state} /> {of.grant.ends_soon && <Badge state="ends_soon" />}
             </h2>
             <Content of={of} reload={account.reload} />
+            {of.grant.minted.length > 0 && (
+              <p class="muted">
+                {`Responses gave programs credentials that end with it: ${of.grant.minted.map(({ name }) => name).join(', ')}.`}
+              </p>
+            )}
             {me.scopes.includes('grants:write') && of.grant.state !== 'revoked' && (
               <>
                 <h2>Change</h2>

@@ -67,11 +67,9 @@ export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks
       const rows = await run(() => db.selectFrom('grantTotals').selectAll().execute());
       const total = (state: GrantState) =>
         rows.reduce((sum, row) => (row.state === state ? sum + row.total : sum), 0);
-      const minted = db
-        .selectFrom('grants')
-        .where('parent', 'is not', null)
-        .where('state', 'in', ['active', 'expired']);
-      const both = total('active') + total('expired') - (await run(() => rowsOf(minted)));
+      const children = db.selectFrom('grants').where('parent', 'is not', null);
+      const minted = await run(() => rowsOf(children.where('state', 'in', ['active', 'expired'])));
+      const both = total('active') + total('expired') - minted;
       const ended = (await countEnding('active', never, at)) + (await countEnding('expired', never, at));
       const expired = ended + (await countEndedByPolicy(at));
       return {
@@ -79,6 +77,7 @@ export function sqlGrantChecks(db: Kysely<Schema>, run: Run): Store['grantChecks
         expired,
         revoked: total('revoked'),
         reauth_required: total('reauth_required'),
+        minted,
       };
     },
 

@@ -229,8 +229,11 @@ export type GrantNames = Pick<Grant, 'name' | 'user' | 'provider'>;
  * other work runs. All times are milliseconds since the epoch.
  */
 interface GrantChecks {
-  /** Counts grants by their state at this time; `expired` also by the end that their policy sets. */
-  count(at: number): Promise<Readonly<Record<GrantState, number>>>;
+  /**
+   * Counts grants by their state at this time; `expired` also by the end that their policy sets. Minted grants
+   * that are active or expired count only as `minted`.
+   */
+  count(at: number): Promise<Readonly<Record<GrantState | 'minted', number>>>;
   /**
    * Counts active grants that nothing renews and whose token ends within each of the ascending spans, and
    * returns the next end; null: there is none.
@@ -280,7 +283,7 @@ export interface GrantQuery extends Page<Pick<Grant, 'name' | 'user'>> {
 
 /** A page of minted grants, ordered by ID. */
 export interface MintedQuery {
-  /** At most 200 IDs; absent: of all parents. */
+  /** At most 1,000 IDs; absent: of all parents. */
   readonly parents?: readonly string[];
   /** ID of their lease; null: those without one; absent: both. */
   readonly lease?: string | null;

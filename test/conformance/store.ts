@@ -85,7 +85,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
           { state: 'reauth_required' },
         );
         for (const id of [policed!, both!]) await store.grantPolicies.set(id, { expiresAt: time });
-        const counts = { active: 3, expired: 4, revoked: 1, reauth_required: 1 };
+        const counts = { active: 3, expired: 4, revoked: 1, reauth_required: 1, minted: 0 };
         expect(await store.grantChecks.count(time)).toEqual(counts);
         expect(await store.grantChecks.count(time + 2)).toEqual({ ...counts, active: 2, expired: 5 });
       });
@@ -97,7 +97,7 @@ export function storeConformance(name: string, open: (now: () => number) => Prom
         const record = (await store.grants.get(first!))!;
         await store.grants.replace({ ...record, revision: 2, state: 'revoked', refreshable: false }, 1);
         await store.grants.remove(second!);
-        const counts = { active: 1, expired: 0, revoked: 1, reauth_required: 0 };
+        const counts = { active: 1, expired: 0, revoked: 1, reauth_required: 0, minted: 0 };
         expect(await store.grantChecks.count(time)).toEqual(counts);
         await store.agents.remove(agentRecord().name);
         expect(await store.grantChecks.count(time)).toEqual({ ...counts, active: 0 });

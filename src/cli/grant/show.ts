@@ -21,7 +21,11 @@ import { accountText, certificateRows, clockRows, scopesOf, settingsRows } from 
 
 const ownerWords = { user: { summary: 'only the grants of this owner', value: 'name' } } as const;
 
-const listWords = { ...ownerWords, ...pageWords } as const;
+const listWords = {
+  ...ownerWords,
+  all: { summary: 'also the minted grants, which belong to another grant' },
+  ...pageWords,
+} as const;
 
 const placeholderWords = {
   agent: { summary: 'placeholder for this agent, under any of its leases', value: 'name' },
@@ -37,7 +41,7 @@ async function list(
   { placeholder, ...options }: GivenOptions,
 ): Promise<void> {
   if (grant !== undefined && placeholder === true) return showPlaceholder(context, grant, options);
-  const { user, limit, cursor, ...forPlaceholder } = options;
+  const { user, all, limit, cursor, ...forPlaceholder } = options;
   if (placeholder === true || Object.keys(forPlaceholder).length > 0) {
     throw inputInvalid(
       '--agent, --lease and --form belong to --placeholder, which needs a grant.',
@@ -45,7 +49,7 @@ async function list(
     );
   }
   return grant === undefined
-    ? showAll(context, { user, limit, cursor })
+    ? showAll(context, { user, all, limit, cursor })
     : showGrant(context, grant, { user });
 }
 
@@ -64,8 +68,9 @@ async function showAll(context: Context, options: GivenOptions): Promise<void> {
   const { locked, next } = result;
   const entries = result.entries.map((entry) => ({ ...entry, end: entry.policy?.expiresAt ?? null }));
   const hasAccounts = entries.some(({ account }) => account !== null);
+  const hasMinted = entries.some(({ minted }) => minted.length > 0);
   const hasEnds = entries.some(({ end }) => end !== null);
-  const cells = entries.map(({ grant, policy, account, usedAt, end }) => ({
+  const cells = entries.map(({ grant, minted, policy, account, usedAt, end }) => ({
     NAME: grant.name,
     PROVIDER: grant.provider,
     USER: grant.user,
@@ -76,6 +81,7 @@ async function showAll(context: Context, options: GivenOptions): Promise<void> {
       'TOKEN EXPIRES': expiryOf(grant, at),
       'LAST USED': lastUse(usedAt, at),
     }),
+    ...(hasMinted && { MINTED: mintedText(minted, at) ?? '-' }),
     ...(hasEnds && { EXPIRES: end === null ? 'no end' : relativeTime(end, at) }),
   }));
   const [headings, rows] = [Object.keys(cells[0] ?? {}), cells.map((row) => Object.values(row))];
@@ -126,6 +132,8 @@ async function showGrant(context: Context, reference: string, options: GivenOpti
       ...clockRows(grant, clocks, at),
       'renewed by': result.renewed?.replaceAll('_', ' ') ?? 'nothing',
       'bound to': boundKeyText(result),
+      minted: mintedText(result.minted, at),
+      'minted by': grant.parent === null ? null : `${grant.mint} of ${grant.parent}`,
       audience: sealed.audience.join(', '),
       'used by': domains.length === 0 ? 'no domain' : domains.join(', '),
       ...reachedByRows(result.reached, result.proxy, at),
@@ -150,6 +158,14 @@ export function lackedText(lacked: Lacked | null, now: number): string | null {
   if (lacked === null) return null;
   const { at, scopes } = lacked;
   return `${scopes.length === 0 ? 'not named' : scopes.join(' ')} (${relativeTime(at, now)})`;
+}
+
+/** Text about the minted grants of a grant, such as `2 (copilot, in 14 minutes)`; null: none. */
+function mintedText(minted: ShownGrant['minted'], now: number): string | null {
+  const last = minted.toSorted((a, b) => (a.expiresAt ?? 0) - (b.expiresAt ?? 0)).at(-1);
+  if (last === undefined) return null;
+  const rows = [...new Set(minted.map(({ mint }) => mint))].join(', ');
+  return `${minted.length} (${rows}, ${relativeTime(last.expiresAt ?? now, now)})`;
 }
 
 /** Rows about the agents bound to a grant, and the leases for it. */

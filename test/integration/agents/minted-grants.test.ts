@@ -1,0 +1,259 @@
+/** Requests with credentials that responses minted, and the ends of these credentials. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { describe, expect, test } from 'vitest';
+import { hashToken } from '../../../src/agents/authentication.ts';
+import type { Grant } from '../../../src/domain/grant.ts';
+import { mintGrant, type MintRequest } from '../../../src/grants/mint.ts';
+import { finishEndedLeases } from '../../../src/operations/lease-end.ts';
+import { endMinted, removeEndedMinted } from '../../../src/operations/minted-end.ts';
+import type { Changing } from '../../../src/operations/operation.ts';
+import {
+  agentHolder,
+  type Holder,
+  leaseHolder,
+  placeholderCodes,
+  plainForm,
+} from '../../../src/proxy/placeholders/codes.ts';
+import { oauth2Credential } from '../../support/oauth2-credential.ts';
+import { openTunnel } from '../../support/raw-client.ts';
+import { requestBody } from '../../support/request-body.ts';
+import { addAgent, leaseRecord } from '../../support/rights.ts';
+import { startSidekey } from '../../support/sidekey.ts';
+import { testUpstreamClient } from '../../support/upstream-fetch.ts';
+import { startUpstream } from '../../support/upstream.ts';
+
+const start = Date.now();
+const minute = 60_000;
+
+/**
+ * A service with a token host and a chat host, and a proxy with its grant `acme`. The agent `robot`, with the
+ * leases `one` and `two`, and the agent `other` reach the grant by its label; the agent `stranger` reaches
+ * nothing.
+ */
+async function setup(revocation = 200) {
+  const revoked: string[] = [];
+  const answer = async (request: IncomingMessage, response: ServerResponse) => {
+    if (request.url === '/revoke') {
+      revoked.push(new URLSearchParams(await requestBody(request)).get('token') ?? '');
+      response.writeHead(revocation).end();
+    } else response.end(request.headers.authorization?.replace('Bearer ', '') ?? '');
+  };
+  const hosts = await Promise.all([1, 2].map(() => startUpstream((...it) => void answer(...it))));
+  const [api, chat] = hosts as [(typeof hosts)[0], (typeof hosts)[0]];
+  let time = start;
+  const sidekey = await startSidekey({
+    domains: Object.fromEntries(hosts.map(({ authority }) => [authority, { grant: 'acme' }])),
+    now: () => time,
+    config: {
+      providers: {
+        acme: {
+          title: 'Acme',
+          token_endpoint: `${api.url}/token`,
+          revocation_endpoint: `${api.url}/revoke`,
+          client_id: 'app',
+          client_auth: 'none',
+          audience: hosts.map(({ authority }) => authority),
+        },
+      },
+    },
+  });
+  const { state } = sidekey.proxy;
+  const { store, vault, grants } = state;
+  const byLabel = [{ kind: 'label', value: 'prod' }] as const;
+  await addAgent(store, 'robot', 'own', { bindings: byLabel });
+  await addAgent(store, 'other', 'other', { bindings: byLabel });
+  await addAgent(store, 'stranger', 'stranger', { bindings: [] });
+  const leases = ['one', 'two'].map((secret) =>
+    leaseRecord({
+      ...{ agent: 'robot', tokenHash: hashToken(secret), grants: null },
+      ...{ createdAt: start, expiresAt: start + 15 * minute },
+    }),
+  );
+  for (const lease of leases) await store.leases.insert(lease);
+  const [one, two] = leases as [(typeof leases)[0], (typeof leases)[0]];
+  const parent = await sidekey.grant(
+    hosts.map(({ authority }) => authority),
+    {
+      credential: oauth2Credential({
+        ...{ accessToken: 'the-parent-token', refreshToken: 'the-refresh-token' },
+        ...{ obtainedAt: start, expiresAt: start + 600 * minute },
+      }),
+    },
+  );
+  await store.grantPolicies.set(parent.id, { labels: ['prod'] });
+  const config = sidekey.proxy.config();
+  const client = testUpstreamClient();
+  const withFetch: Changing['withFetch'] = (go) => go(client.fetch);
+  const parts = { ...state, config, now: () => time, withFetch };
+  const mint = (fields: Partial<MintRequest> = {}) =>
+    mintGrant(
+      {
+        ...{ parent, mint: 'session', secret: 'the-minted-token', expiresAt: null, maxMs: 60 * minute },
+        ...{ audience: [chat.authority], isRevocable: true, lease: one, by: {}, ...fields },
+      },
+      parts,
+    );
+  const codes = placeholderCodes(vault);
+
+  /** Sends a request to the chat host (or another) with a token of the proxy and a bearer token. */
+  async function ask(
+    secret: string,
+    bearer: string | null,
+    options: { to?: string; fields?: string[] } = {},
+  ) {
+    const { to = chat.authority, fields = [] } = options;
+    const agent = secret === 'other' || secret === 'stranger' ? secret : 'robot';
+    const login = Buffer.from(`${agent}:${secret}`).toString('base64');
+    const tunnel = await openTunnel(sidekey, to, { fields: [`Proxy-Authorization: Basic ${login}`] });
+    const all = [`Host: ${to}`, ...(bearer === null ? [] : [`Authorization: Bearer ${bearer}`]), ...fields];
+    tunnel.send(`GET / HTTP/1.1\r\n${all.join('\r\n')}\r\n\r\n`);
+    const { status, body } = await tunnel.response();
+    return status === 200 ? body : (/"code":\s*"(\w+)"/.exec(body)?.[1] ?? body);
+  }
+  return {
+    ...{ sidekey, parts, store, grants, parent, one, two, api, revoked, mint, ask },
+    show: (grant: Grant, holder: Holder) => codes.make(plainForm, holder, grant.id),
+    advance: (ms: number) => (time += ms),
+    minted: async () => (await store.grants.minted({ limit: 99 })).map(({ id }) => id),
+    events: async (from: string) =>
+      (await sidekey.audit())
+        .filter(({ event }) => event === 'grant.removed' || event === 'grant.token_revoked')
+        .map(({ event, outcome, grant, reason }) => [
+          event,
+          outcome,
+          grant === from ? 'minted' : grant,
+          reason,
+        ]),
+  };
+}
+
+describe('a request selects a minted grant', () => {
+  test('by the placeholder of its lease, by its name, and not otherwise', async () => {
+    const at = await setup();
+    const minted = await at.mint();
+    const placeholder = at.show(minted, leaseHolder(at.one.id));
+    expect(await at.ask('one', placeholder)).toBe('the-minted-token');
+    expect(await at.ask('one', placeholder)).toBe('the-minted-token');
+    expect(await at.ask('one', null, { fields: [`Sidekey-Grant: ${minted.name}`] })).toBe('the-minted-token');
+    expect(await at.ask('one', null)).toBe('the-parent-token');
+    expect(await at.ask('one', null, { fields: ['Sidekey-Grant: acme'] })).toBe('the-parent-token');
+    expect(await at.ask('one', at.show(at.parent, leaseHolder(at.one.id)))).toBe('the-parent-token');
+  });
+
+  test('only for the hosts of its row', async () => {
+    const at = await setup();
+    const placeholder = at.show(await at.mint(), leaseHolder(at.one.id));
+    expect(await at.ask('one', placeholder, { to: at.api.authority })).toBe('policy_violation');
+  });
+
+  test('only with its own lease', async () => {
+    const at = await setup();
+    const minted = await at.mint();
+    for (const [secret, holder] of [
+      ['two', leaseHolder(at.one.id)],
+      ['two', leaseHolder(at.two.id)],
+      ['own', agentHolder('robot')],
+      ['other', agentHolder('other')],
+      ['stranger', agentHolder('stranger')],
+    ] as const) {
+      expect(await at.ask(secret, at.show(minted, holder))).not.toBe('the-minted-token');
+      const byName = await at.ask(secret, null, { fields: [`Sidekey-Grant: ${minted.name}`] });
+      expect(byName).toBe('grant_missing');
+    }
+  });
+
+  test('without a lease, with each agent that reaches the parent', async () => {
+    const at = await setup();
+    const minted = await at.mint({ lease: null });
+    for (const [secret, holder, expected] of [
+      ['own', agentHolder('robot'), 'the-minted-token'],
+      ['other', agentHolder('other'), 'the-minted-token'],
+      ['other', agentHolder('robot'), 'placeholder_misused'],
+      ['stranger', agentHolder('stranger'), 'grant_missing'],
+    ] as const)
+      expect(await at.ask(secret, at.show(minted, holder))).toBe(expected);
+  });
+
+  test.each([
+    ['was removed', (at: Setup) => at.grants.remove(at.parent.id)],
+    [
+      'was revoked',
+      async (at: Setup) => {
+        const { grant } = (await at.grants.read(at.parent.id))!;
+        await at.grants.setState(grant, 'revoked', 'by a test');
+      },
+    ],
+    [
+      'lost the label of the binding',
+      (at: Setup) => at.store.grantPolicies.set(at.parent.id, { labels: [] }),
+    ],
+    ['ended', (at: Setup) => at.store.grantPolicies.set(at.parent.id, { expiresAt: start - 1 })],
+  ])('until its parent %s', async (_how, end) => {
+    const at = await setup();
+    const [leased, free] = [await at.mint(), await at.mint({ lease: null })];
+    const ask = async () => [
+      await at.ask('one', at.show(leased, leaseHolder(at.one.id))),
+      await at.ask('own', at.show(free, agentHolder('robot'))),
+    ];
+    expect(await ask()).toEqual(['the-minted-token', 'the-minted-token']);
+    await end(at);
+    for (const answer of await ask()) expect(answer).toMatch(/^(grant_missing|grant_expired)$/);
+  });
+});
+
+describe('a minted grant ends', () => {
+  test('with its lease, and its token at the service', async () => {
+    const at = await setup();
+    const { id } = await at.mint();
+    await at.mint({ secret: 'not-revocable', isRevocable: false });
+    await finishEndedLeases(at.parts);
+    expect(await at.minted()).toHaveLength(2);
+    at.advance(16 * minute);
+    await finishEndedLeases(at.parts);
+    expect(await at.minted()).toEqual([]);
+    expect(at.revoked).toEqual(['the-minted-token']);
+    expect(await at.events(id)).toContainEqual(['grant.token_revoked', 'ok', 'minted', undefined]);
+  });
+
+  test('before its parent, with or without a lease, and its token at the service', async () => {
+    const at = await setup();
+    const { id } = await at.mint();
+    await at.mint({ lease: null, secret: 'another-minted-token' });
+    await at.mint({ secret: 'not-revocable', isRevocable: false });
+    await endMinted(at.parts, at.parent);
+    expect(await at.minted()).toEqual([]);
+    expect(at.revoked.toSorted()).toEqual(['another-minted-token', 'the-minted-token']);
+    const events = await at.events(id);
+    expect(events).toContainEqual(['grant.token_revoked', 'ok', 'minted', undefined]);
+    expect(events).toContainEqual(['grant.removed', 'allow', 'minted', 'its parent ended']);
+  });
+
+  test('also if the service does not revoke its token', async () => {
+    const at = await setup(500);
+    const { id } = await at.mint();
+    await endMinted(at.parts, at.parent);
+    expect(await at.minted()).toEqual([]);
+    const failed = ['grant.token_revoked', 'failed', 'minted', expect.stringContaining('Acme was not told')];
+    expect(await at.events(id)).toContainEqual(failed);
+  });
+
+  test('with its token, and after its parent is gone', async () => {
+    const at = await setup();
+    const { id } = await at.mint({ lease: null, maxMs: minute });
+    const longer = await at.mint({ lease: null, secret: 'another-minted-token' });
+    await removeEndedMinted(at.parts, at.parts.now());
+    expect(await at.minted()).toHaveLength(2);
+    at.advance(minute);
+    await removeEndedMinted(at.parts, at.parts.now());
+    expect(await at.minted()).toEqual([longer.id]);
+    await at.grants.remove(at.parent.id);
+    await removeEndedMinted(at.parts, at.parts.now());
+    expect(await at.minted()).toEqual([]);
+    expect(await at.events(id)).toEqual([
+      ['grant.removed', 'allow', 'minted', 'its token ended'],
+      ['grant.removed', 'allow', longer.id, 'its parent ended'],
+    ]);
+  });
+});
+
+type Setup = Awaited<ReturnType<typeof setup>>;
