@@ -10,4 +10,4 @@ const app = new App({ appId: 1, privateKey, Octokit: Octokit.defaults({ baseUrl:
 const octokit = await app.getInstallationOctokit(1234);
 const { token } = await octokit.auth({ type: 'installation' });
 const { data } = await octokit.rest.apps.listReposAccessibleToInstallation();
-console.log(JSON.stringify({ token, repositories: data.total_count }));
+console.log(JSON.stringify({ token, said: data }));
