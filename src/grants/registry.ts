@@ -195,8 +195,7 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
     async minted(key, query, isChosen) {
       const known = await cache.current(chosen.get(key) ?? '');
       if (known !== null && isChosen(known)) return known;
-      const read = (last?: GrantRecord) =>
-        store.grants.minted({ ...query, after: last?.id, limit: pageSize });
+      const read = (after?: GrantRecord) => store.grants.minted({ ...query, after, limit: pageSize });
       for await (const page of inPages(pageSize, read)) {
         const found = page.find(isChosen);
         if (found === undefined) continue;

@@ -51,7 +51,7 @@ async function* mintedGrants(
   parents?: readonly string[],
 ): AsyncGenerator<GrantRecord> {
   const query = { limit: pageSize, ...(parents === undefined ? {} : { parents }) };
-  const read = (last?: GrantRecord) => store.grants.minted({ ...query, after: last?.id });
+  const read = (after?: GrantRecord) => store.grants.minted({ ...query, after });
   for await (const page of inPages(pageSize, read)) yield* page;
 }
 

@@ -3,7 +3,7 @@ import { defaultUser, type Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { activityNote } from './activity.ts';
-import { all, done, equals, first, inBatches, pageOf, releaseOf, type Run, written } from './queries.ts';
+import { all, done, first, inBatches, pageOf, releaseOf, type Run, written } from './queries.ts';
 import { compare, damaged, type GrantRow, parseTexts, type Schema, unsynced } from './schema.ts';
 import type {
   DueQuery,
@@ -11,6 +11,7 @@ import type {
   GrantNames,
   GrantQuery,
   GrantRecord,
+  MintedQuery,
   Store,
   StoredRefresh,
 } from './store.ts';
@@ -78,14 +79,7 @@ export function sqlGrants(
         return all(query.limit(limit), fromGrantRow);
       }),
     ofLeases: (page) => run(() => all(grantsOfLeases(db, page), fromGrantRow)),
-    minted: ({ parents, lease, mint, after = '', limit }) =>
-      run(() => {
-        let query = storedGrants(db).where('parent', 'is not', null).where('grants.id', '>', after);
-        if (parents !== undefined) query = query.where('parent', 'in', parents);
-        if (lease !== undefined) query = query.where('lease', equals(lease), lease);
-        if (mint !== undefined) query = query.where('mint', '=', mint);
-        return all(query.orderBy('grants.id').limit(limit), fromGrantRow);
-      }),
+    minted: (query) => run(() => all(mintedGrants(db, query), fromGrantRow)),
     replace: (record, expectedRevision, refresh) =>
       run(
         async () => {
@@ -282,6 +276,21 @@ export function grantsOfLeases(
   let query = storedGrants(db).where('lease', 'is not', null);
   if (lease !== undefined) query = query.where('lease', '=', lease);
   return pageOf(query, ['lease', 'id'], after && [after.lease, after.id], limit);
+}
+
+/** Returns rows of grants by the index of `0040-minted-grants`. */
+export function mintedGrants(db: Kysely<Schema>, { parents, lease, mint, after, limit }: MintedQuery) {
+  const ofLease = sql<string>`coalesce(lease, '')`;
+  const order = sql`parent, ${ofLease}, grants.id`;
+  let query = storedGrants(db);
+  query = parents === undefined ? query.where('parent', '>', '') : query.where('parent', 'in', parents);
+  if (lease !== undefined) query = query.where(ofLease, '=', lease ?? '');
+  if (mint !== undefined) query = query.where('mint', '=', mint);
+  if (after !== undefined) {
+    const place = [after.parent, after.lease ?? '', after.id];
+    query = query.where(sql<boolean>`(${order}) > (${sql.join(place)})`);
+  }
+  return query.orderBy(order).limit(limit);
 }
 
 /** Returns rows of grants by an index of `0027-refresh-times`. */

@@ -199,7 +199,9 @@ export function migrations(types: ColumnTypes): Migrations {
       addColumn('grants', 'parent text?'),
       addColumn('grants', 'mint text?'),
       (db) =>
-        sql`create index grants_parent on grants (parent, lease, id) where parent is not null`.execute(db),
+        sql`create index grants_parent on grants (parent, coalesce(lease, ''), id) where parent is not null`.execute(
+          db,
+        ),
       (db) => db.schema.dropIndex('grants_state_refreshable_expires_at').execute(),
       createIndex('grants', 'state', 'refreshable', 'expires_at', 'parent'),
     ),

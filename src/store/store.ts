@@ -281,15 +281,15 @@ export interface GrantQuery extends Page<Pick<Grant, 'name' | 'user'>> {
   readonly unminted?: boolean;
 }
 
-/** A page of minted grants, ordered by ID. */
+/** A page of minted grants, ordered by parent, lease, then ID. */
 export interface MintedQuery {
   /** At most 1,000 IDs; absent: of all parents. */
   readonly parents?: readonly string[];
   /** ID of their lease; null: those without one; absent: both. */
   readonly lease?: string | null;
   readonly mint?: string;
-  /** ID of the last grant of the page before. */
-  readonly after?: string | undefined;
+  /** The last grant of the page before. */
+  readonly after?: Pick<Grant, 'id' | 'parent' | 'lease'> | undefined;
   readonly limit: number;
 }
 

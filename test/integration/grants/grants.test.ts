@@ -42,6 +42,8 @@ describe('grants at the command line', () => {
       expires_in: expect.any(Number),
       refreshable: true,
       ends_soon: false,
+      parent: null,
+      minted: [],
       renewed_by: 'refresh_token',
       source: null,
       dpop: null,

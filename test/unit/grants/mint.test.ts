@@ -12,6 +12,7 @@ import { sqliteUnderTest } from '../../support/sqlite-under-test.ts';
 
 const start = 1_700_000_000_000;
 const minute = 60_000;
+const wanted = { name: 'acme', user: 'default', provider: 'acme', scopes: ['all'] };
 
 /** Two processes of one store with the grant `acme`, and the lease `l1` for 15 minutes. */
 async function setup(open: typeof sqliteUnderTest) {
@@ -38,7 +39,6 @@ async function setup(open: typeof sqliteUnderTest) {
   await first.store.agents.insert(agentRecord());
   const lease = leaseRecord({ id: 'l1', createdAt: start, expiresAt: start + 15 * minute });
   await first.store.leases.insert(lease);
-  const wanted = { name: 'acme', user: 'default', provider: 'acme', scopes: ['all'] };
   const sealed = {
     credential: { type: 'api_key', value: 'parent-secret' },
     audience: ['acme.test'],
@@ -154,9 +154,36 @@ for (const [name, open, isMissing] of databases)
           ]);
         expect(ids(await store.grants.find({}))).toEqual([parent.id, minted.id].toSorted());
         expect(await store.grantChecks.count(start)).toMatchObject({ active: 1, expired: 0, minted: 1 });
-        expect(await store.grantChecks.count(start + 90 * minute)).toMatchObject({ active: 1, expired: 0, minted: 1 });
+        expect(await store.grantChecks.count(start + 90 * minute)).toMatchObject({
+          active: 1,
+          expired: 0,
+          minted: 1,
+        });
         expect(await store.grantChecks.endings(start, [90 * minute])).toEqual({ counts: [0], next: null });
       }
+    });
+
+    test('minted grants are listed in pages, of all parents or of some, and by lease and row', async () => {
+      const { first, second, parent, lease, request } = await setup(open);
+      const sealed = { credential: { type: 'api_key', value: 'x' }, audience: ['acme.test'] } as const;
+      const other = await first.grants.add({ ...wanted, name: 'other' }, sealed);
+      const made: string[] = [];
+      for (const fields of [{}, { lease }, { mint: 'role' }, { parent: other }, { parent: other, lease }])
+        made.push((await mintGrant(request(fields), first)).id);
+      const read = async (query: object) => {
+        const ids = [];
+        for (let after; ;) {
+          const [record] = await second.store.grants.minted({ ...query, after, limit: 1 });
+          if (record === undefined) return ids.toSorted();
+          ids.push(record.id);
+          after = record;
+        }
+      };
+      const some = (...numbers: readonly number[]) => numbers.map((number) => made[number]).toSorted();
+      expect(await read({})).toEqual(some(0, 1, 2, 3, 4));
+      expect(await read({ parents: [parent.id] })).toEqual(some(0, 1, 2));
+      expect(await read({ lease: 'l1' })).toEqual(some(1, 4));
+      expect(await read({ lease: null, parents: [parent.id], mint: 'session' })).toEqual(some(0));
     });
 
     test('the labels and the end of a parent apply to its minted grants', async () => {

@@ -27,6 +27,9 @@ test('no statement of the grant checks or of a request scans a table that grows'
   await store.grants.matching({ type: 'source', state: 'active' }, 1);
   await store.grants.providerAfter('');
   await store.grants.newest('github', 1);
+  const after = { id: 'id', parent: 'parent', lease: null };
+  for (const query of [{}, { after }, { parents: ['parent'] }])
+    await store.grants.minted({ ...query, limit: 1 });
   await store.activity.some(['id']);
   await store.grantPolicies.some(['id']);
   await store.grants.some(['id']);
