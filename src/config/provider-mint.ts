@@ -26,7 +26,10 @@ const mint = z
     header: z
       .strictObject({
         name: answerField,
-        value: oneOrSome(plainText('A text, in which * stands for any characters.'), 'Its value, or several.'),
+        value: oneOrSome(
+          plainText('A text, in which * stands for any characters.'),
+          'Its value, or several.',
+        ),
       })
       .optional()
       .meta({ description: 'A header field that the request must have, where one path has many purposes.' }),

@@ -154,10 +154,6 @@ export function writtenAnew(
   placeholders: ReadonlyMap<string, string>,
 ): unknown {
   const credentials = new Set(rows.flatMap(({ members }) => members.map((names) => names.join('.'))));
-  const beside = ({ members, expires, hostMember }: MintRow) =>
-    members.flatMap((names) =>
-      [expires, hostMember].flatMap((name) => (name === null ? [] : names.with(-1, name).join('.'))),
-    );
   const kept = new Set(rows.flatMap((row) => [...row.keep, ...beside(row)]));
   const ways = [...credentials, ...kept];
   /** @param textOf returns a text as it is passed on; null: it is not */
@@ -180,6 +176,12 @@ export function writtenAnew(
     return isBare || isOnTheWay ? [[name, anew(value, path, nothing)]] : [];
   };
   return anew(answer, '', nothing);
+}
+
+/** Paths of the members that a row reads beside a credential. Clients read them too. */
+function beside({ members, expires, hostMember }: MintRow): readonly string[] {
+  const names = [expires, hostMember].filter((name) => name !== null);
+  return members.flatMap((path) => names.map((name) => [...path.slice(0, -1), name].join('.')));
 }
 
 const unchanged = (text: string): string => text;

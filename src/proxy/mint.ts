@@ -153,7 +153,8 @@ export class MintReply implements ReplySink {
         ...passedOn(this.#fields),
         ...(hasBody ? ['Content-Type', 'application/json'] : []),
         ...(mayHaveBody ? ['Content-Length', String(Buffer.byteLength(body))] : []),
-        ...['Cache-Control', 'no-store'],
+        'Cache-Control',
+        'no-store',
       ];
       if (shows([body, ...fields], found)) throw unreadable('repeats it in another place');
       if (this.#owner.isOver || this.#reply.gone.already) return;

@@ -157,7 +157,7 @@ const mutations: Readonly<Record<string, Respond>> = {
 };
 
 test('no mutation of an answer shows the credential', async () => {
-  const { get } = await startMinting([row], (request, response) => {
+  const { get, asked } = await startMinting([row], (request, response) => {
     mutations[decodeURIComponent(request.url!.split('?')[1]!)]!(request, response);
   });
   for (const name of Object.keys(mutations)) {
@@ -166,6 +166,10 @@ test('no mutation of an answer shows the credential', async () => {
     expect(all.length, name).toBeGreaterThan(0);
     expectNothingOf(all, secret, name);
   }
+  const { headers } = asked.at(-1)!;
+  expect(headers).toMatchObject({ 'accept-encoding': 'identity' });
+  expect(headers).not.toHaveProperty('range');
+  expect(headers).not.toHaveProperty('if-none-match');
 });
 
 /** Spellings of a path that some server reads as `/token`. */

@@ -59,7 +59,7 @@ export interface Minting {
     readonly headers: IncomingMessage['headers'];
     readonly body: string;
   }[];
-  get(path: string, options?: Parameters<typeof seenBy>[2]): Promise<Seen>;
+  readonly get: (path: string, options?: Parameters<typeof seenBy>[2]) => Promise<Seen>;
 }
 
 /**

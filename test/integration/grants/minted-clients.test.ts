@@ -46,11 +46,12 @@ test('the MCP SDK registers a client and authenticates with a placeholder for it
   };
   let received = '';
   const fetchFn = async (url: string | URL, init: RequestInit = {}) => {
-    const { body } = init;
     const seen = await seenBy(sidekey.url, String(url), {
       method: init.method ?? 'GET',
       headers: Object.fromEntries(new Headers(init.headers)),
-      ...(body === undefined || body === null ? {} : { body: String(body) }),
+      ...(init.body instanceof URLSearchParams || typeof init.body === 'string'
+        ? { body: init.body.toString() }
+        : {}),
     });
     received += seen.all;
     return new Response(seen.body, { status: seen.status });
