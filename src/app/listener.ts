@@ -14,7 +14,7 @@ import { instanceOf, reportContext, reportTarget } from '../store/vault/instance
 import type { Administration } from './administration.ts';
 import type { Core, Credentials } from './core.ts';
 import { openTokenIdentities } from './token-identities.ts';
-import { loginKeeper, openEntryOf, openProposals, openRedirectionOf } from './wiring.ts';
+import { loginKeeper, mintKeeper, openEntryOf, openProposals, openRedirectionOf } from './wiring.ts';
 
 /** The certificates that clients and upstream servers get. */
 export type Certificates = ReturnType<typeof openCertificates>;
@@ -124,6 +124,7 @@ function proxyServices(
     tokens,
     activity,
     keepLogin: loginKeeper(state, { config, fetch, now }),
+    mint: mintKeeper(state, now),
     nonces: createNonces(),
     audit,
     quota,

@@ -13,6 +13,7 @@ import type { Log } from '../lib/log.ts';
 import { systemTimers } from '../lib/timers.ts';
 import { proxyUrl } from '../operations/format.ts';
 import { answerMs } from '../proxy/policy/limits.ts';
+import type { MintKeeper } from '../proxy/mint.ts';
 import type { Redirection } from '../proxy/transparent.ts';
 import type { Entry, openEntry } from '../proxy/entry.ts';
 import type { Quota } from '../agents/quota/quota.ts';
@@ -193,5 +194,14 @@ export function loginKeeper(
     const { keepLogin } = await import('../grants/keep-login.ts');
     const signal = AbortSignal.timeout(answerMs(config().limits));
     return keepLogin(exchange, state, { fetch: fetch(), now, signal });
+  };
+}
+
+/** Returns the store of the credentials that answers hand out. */
+export function mintKeeper(state: State, now: () => number): MintKeeper {
+  return {
+    keep: async (request) => (await import('../grants/mint.ts')).mintGrant(request, { ...state, now }),
+    forget: async (grant) =>
+      (await import('../operations/minted-end.ts')).removeMinted(state, grant, 'its client left'),
   };
 }

@@ -210,6 +210,32 @@ export async function discoverHosts(
   return Array.from(hosts.values(), described).toSorted((a, b) => count(b) - count(a));
 }
 
+/** Answers of one grant that may have handed out credentials. */
+export interface CredentialAnswers {
+  readonly method: string;
+  readonly host: string;
+  readonly path: string;
+  /** ID of the grant. */
+  readonly grant: string;
+  readonly times: number;
+  readonly lastSeen: string;
+}
+
+/** Last parts of paths at which services hand out credentials. */
+const credentialPath =
+  /(?:^|[/_.-])(?:tokens?|credentials?|api[_-]?keys?|secrets?|register|sessions?)(?:\/[^/]*)?\/?$/i;
+/** Maximum bytes of an answer with a credential. */
+const mostBytes = 65_536;
+
+/** Returns the line of an answer that may have handed out a credential; null: it did not. */
+export function credentialAnswer(line: AuditLine): CredentialAnswers | null {
+  const { event, status = 0, grant, host, method, path, bytes_out: bytes = 0, time } = line;
+  if (event !== 'outcome' || status < 200 || status > 299 || bytes === 0 || bytes > mostBytes) return null;
+  if (grant === undefined || host === undefined || method === undefined || path === undefined) return null;
+  if (!credentialPath.test(path) || method === 'HEAD' || method === 'OPTIONS') return null;
+  return { method, host, path: path.split('/').map(idToStar).join('/'), grant, times: 1, lastSeen: time };
+}
+
 function note(seen: SeenHost, line: AuditLine, code: string | null): void {
   const counts = line.event === 'policy.reported' ? seen.reports : seen.refusals;
   if (code === null) seen.tunneled += 1;

@@ -162,8 +162,8 @@ function toDomain(key: string, value: ConfigValues['domains'][string], origin: s
   if (!isPattern(pattern)) return [];
   if (value === 'tunnel' || value === 'deny') return [{ pattern, action: { kind: value }, origin }];
   const { grant, allow_plain_http: allowPlainHttp, leak_guard: leakGuard, leak_limit: leakLimit } = value;
-  const { foreign_credentials: foreignCredentials, also } = value;
-  const use = { grant, allowPlainHttp, leakGuard, leakLimit, foreignCredentials, also };
+  const { foreign_credentials: foreignCredentials, also, mints } = value;
+  const use = { grant, allowPlainHttp, leakGuard, leakLimit, foreignCredentials, also, mints };
   return [{ pattern, action: { kind: 'grant', ...use }, origin }];
 }
 

@@ -308,6 +308,12 @@ export const fieldPlacement = z
   .transform(placementOf)
   .meta({ description: 'The field or the parameter of the query that carries it.' });
 
+/** Schema of the placement of a credential that an answer hands out. */
+export const mintedPlacement = z
+  .union(schemasOf(everywhere), { error: `must be ${formsOf(everywhere)}` })
+  .transform(placementOf)
+  .meta({ description: 'How the credential is carried. Default: as inject of the provider says.' });
+
 /** Schema of a provider's `inject`. */
 export const injectDefinition = z
   .union(

@@ -10,7 +10,7 @@ import { plainText } from './scalar.ts';
 const value = z.union([plainText('A text, in which * stands for any characters.'), z.number(), z.boolean()]);
 
 /** Accepts one item or a list. */
-function oneOrSome<T extends z.ZodType>(item: T, description: string) {
+export function oneOrSome<T extends z.ZodType>(item: T, description: string) {
   return z
     .union([item, some(item, description)])
     .transform((written) => (Array.isArray(written) ? written : [written]) as z.output<T>[])

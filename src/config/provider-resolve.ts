@@ -33,6 +33,7 @@ const routes = [
   'audience',
   'domains',
   'inject',
+  'mints',
   'token',
   'probe',
 ] as const satisfies readonly (keyof ProviderDefinition)[];
@@ -195,6 +196,7 @@ function build(
     capturesLogins: definition.capture_logins ?? false,
     environment: environmentOf(definition),
     baseUrls: definition.base_urls ?? {},
+    mints: unlessOpen(definition.mints) ?? [],
     operations: definition.operations ?? [],
     lease: { defaultMs: definition.lease?.default_ttl ?? null, maxMs: definition.lease?.max_ttl ?? null },
     settings,

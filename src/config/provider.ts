@@ -7,6 +7,7 @@ import { isFieldName, isFieldValue, isReservedFieldName } from '../proxy/policy/
 import { marks } from './marks.ts';
 import { dialectDefinition, dpopDefinition, injectDefinition, member } from './provider-dialect.ts';
 import { expiredDefinition } from './provider-expired.ts';
+import { mintsDefinition } from './provider-mint.ts';
 import { tokenDefinition } from './provider-token.ts';
 import {
   domainPattern,
@@ -351,6 +352,7 @@ const fields = {
     .min(1)
     .optional()
     .meta({ description: 'Programs that log in at the token endpoint by themselves.' }),
+  mints: mintsDefinition.optional(),
   notes: z
     .array(plainText('One sentence.'))
     .optional()

@@ -12,6 +12,7 @@ import { marks } from './marks.ts';
 import { telemetrySchema } from './telemetry.ts';
 import { providerSchema } from './provider.ts';
 import { fieldPlacement } from './provider-dialect.ts';
+import { mintsDefinition } from './provider-mint.ts';
 import { proxySchema } from './proxy.ts';
 import { outcome, policyDefinition, ruleList, some } from './rules.ts';
 import {
@@ -115,6 +116,7 @@ const domain = z
           z.strictObject({ grant: name('A grant.'), as: fieldPlacement }),
           'Grants whose credentials are added too. If one of them cannot be used, the request is refused.',
         ).optional(),
+        mints: mintsDefinition.optional(),
         rules: ruleList.optional(),
         default: outcome(
           'Outcome of a request that no rule matches. Default: deny where there are rules.',

@@ -256,6 +256,13 @@ const table = {
     sentence: 'The certificate or the TLS handshake of the upstream is not valid.',
     hint: 'tell the operator of the upstream',
   },
+  mint_unreadable: {
+    status: 502,
+    exit: exitCode.network,
+    title: 'Credential withheld',
+    sentence: 'The answer hands out a credential, and cannot be written anew without it.',
+    hint: 'nothing of the answer is passed on; what it handed out is lost, so revoke it at the service',
+  },
   upstream_protocol: {
     status: 502,
     exit: exitCode.network,

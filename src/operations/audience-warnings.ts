@@ -42,9 +42,12 @@ export async function audienceWarnings(
   for (const grant of offered) {
     const opened = await grants.read(grant.id);
     if (opened === null || !isPattern(pattern)) continue;
-    const places = providers.get(grant.provider)?.inject ?? [];
+    const { inject = [], mints = [] } = providers.get(grant.provider) ?? {};
     // The credential itself is never sent to these hosts.
-    const clientHosts = places.flatMap(({ hosts, as }) => (as.kind === 'own' ? (hosts ?? []) : []));
+    const clientHosts = [
+      ...inject.flatMap(({ hosts, as }) => (as.kind === 'own' ? (hosts ?? []) : [])),
+      ...mints.flatMap(({ goesTo }) => goesTo),
+    ];
     // A revoked grant has no credential, and so no audience.
     const over = grant.state === 'revoked' ? stateRefusal(grant, providers.get(grant.provider)) : null;
     if (over !== null) {

@@ -27,6 +27,7 @@ export function idleServices(
     lastConfig: config,
     certificates: { watch() {} },
     activity: { lacked() {} },
+    mint: { keep: () => Promise.reject(new Error('a dry run gets no answer')), forget: async () => {} },
     nonces: { of: () => null, remember() {} },
     audit: { append: async () => {}, write: () => undefined, note() {}, close: async () => {} },
     quota: { take: () => ({ ok: true }), spend: () => ({ ok: true }), close() {} },

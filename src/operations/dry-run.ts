@@ -73,6 +73,7 @@ type StepName =
   | 'audience'
   | 'injection'
   | 'leaks'
+  | 'answer'
   | 'address';
 
 /** An exchange that ran to its end or its refusal. */
@@ -133,8 +134,8 @@ export class Explanation {
     this.#snapshot = {
       ...snapshot,
       redactPath: ({ path }) => path,
-      placementFor: (provider, to) => {
-        const placement = snapshot.placementFor(provider, to);
+      placementFor: (grant, to) => {
+        const placement = snapshot.placementFor(grant, to);
         if (placement instanceof SidekeyError) this.#misplaced = placement;
         else this.placement = placement;
         return placement;
@@ -367,7 +368,7 @@ export class Explanation {
     this.#passed('other credentials', `${foreignTexts[foreignCredentials ?? 'unset']}; ${names}`, this.#next);
   }
 
-  #describe({ carriesGrant, credential, permission, fields, carriedIn }: UpstreamRequest): void {
+  #describe({ carriesGrant, credential, permission, fields, carriedIn, mints }: UpstreamRequest): void {
     this.#outcome = 'unchanged, without a credential';
     const { grant } = permission;
     if (!carriesGrant || grant === null || this.placement === null) return;
@@ -381,6 +382,13 @@ export class Explanation {
       this.#passed('injection', `${carriedAs(placement)} (the grant ${titleOf(token.grant)})`);
     if (this.#grantUse !== null) this.#foreignStep(this.#grantUse);
     this.#passed('leaks', leakGuardTexts[this.#grantUse?.leakGuard ?? 'auto'].inFull);
+    for (const { name, members, goesTo } of mints?.rows ?? []) {
+      const paths = members.map((names) => names.join('.')).join(' or ');
+      this.#passed(
+        'answer',
+        `${paths} becomes a grant (${name}) for ${goesTo.join(', ')}; the client gets a placeholder`,
+      );
+    }
     const all = [grant, ...credential.also.map(({ token }) => token.grant)];
     this.#outcome = `with the credential of ${all.map(titleOf).join(' and ')}`;
   }

@@ -1,5 +1,5 @@
 import { recordChange } from '../audit/log.ts';
-import { hasEnded } from '../domain/grant.ts';
+import { type Grant, hasEnded } from '../domain/grant.ts';
 import { grantEvent } from '../grants/activity.ts';
 import type { KeepState } from '../grants/keep.ts';
 import { inPages } from '../store/queries.ts';
@@ -55,9 +55,10 @@ async function* mintedGrants(
   for await (const page of inPages(pageSize, read)) yield* page;
 }
 
-async function removeMinted(
-  { audit, grants }: KeepParts,
-  record: GrantRecord,
+/** Removes a minted grant, and records why. */
+export async function removeMinted(
+  { audit, grants }: Pick<KeepParts, 'audit' | 'grants'>,
+  record: Grant,
   reason: string,
 ): Promise<void> {
   const event = grantEvent(record, { event: 'grant.removed', lease: record.lease ?? undefined, reason });

@@ -2,6 +2,8 @@ import { z } from 'zod';
 import {
   type DiscoveredHost,
   type DiscoveredRequest,
+  type CredentialAnswers,
+  credentialAnswer,
   discoverHosts,
   pathGlobs,
   type SeenRequest,
@@ -10,6 +12,8 @@ import type { Config } from '../config/config.ts';
 import { parseConfigDocument } from '../config/document.ts';
 import { parseConfig, readConfigText } from '../config/load.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import type { AuditLine } from '../domain/event.ts';
+import { mayMint } from '../proxy/mint-answer.ts';
 import type { Authority } from '../proxy/policy/authority.ts';
 import {
   createDomainMap,
@@ -32,21 +36,28 @@ export const suggestDomains = reading({
   summary: 'List refused requests by host, with entries of the domain map that allow exactly these.',
   scope: 'audit:read',
   input: z.strictObject(auditConditions),
-  output: z.strictObject({ hosts: z.array(z.unknown()), config: z.array(z.unknown()) }),
+  output: z.strictObject({
+    hosts: z.array(z.unknown()),
+    config: z.array(z.unknown()),
+    credentials: z.array(z.unknown()),
+  }),
   check: checkConditions,
   async run({ config, env, store }, conditions, at) {
     const grants = await grantsOf(store, conditions);
     const map = createDomainMap(config.domains);
+    const lines = eventQuery(config, conditions, { grants, at }).events();
+    const credentials = new Map<string, CredentialAnswers>();
     const hosts = await discoverHosts(
-      eventQuery(config, conditions, { grants, at }).events(),
+      noting(lines, credentials, { config, map }),
       (scheme, host, port) => map.match({ scheme, host, port }) !== null,
     );
     const standing = { config, map, written: await writtenConfig(config), env, now: at };
     const suggestions = [];
     for (const host of hosts) suggestions.push({ host, suggestion: await suggestRule(host, standing) });
-    return { map, suggestions };
+    return { map, suggestions, credentials: [...credentials.values()] };
   },
-  answer: ({ map, suggestions }) => ({
+  answer: ({ map, suggestions, credentials }) => ({
+    credentials: credentials.map(({ lastSeen, ...each }) => ({ ...each, last_seen: lastSeen })),
     hosts: suggestions.map(({ host: { lastSeen, refusals, reports, requests, ...host }, suggestion }) => ({
       ...host,
       refusals: Object.fromEntries(refusals),
@@ -61,6 +72,32 @@ export const suggestDomains = reading({
     ),
   }),
 });
+
+/** Collects answers that may have handed out a credential, and that no row of `mints` covers. */
+async function* noting(
+  lines: AsyncIterable<AuditLine>,
+  found: Map<string, CredentialAnswers>,
+  { config, map }: Pick<Standing, 'config' | 'map'>,
+): AsyncGenerator<AuditLine> {
+  for await (const line of lines) {
+    yield line;
+    const answer = credentialAnswer(line);
+    if (answer === null) continue;
+    const { host, method, path, grant, lastSeen } = answer;
+    const authority = authorityOf({ plainHttp: line.scheme === 'http', host, port: line.port ?? null });
+    const { action } = map.match(authority) ?? {};
+    const rows = [
+      ...(config.providers.get(line.provider ?? '')?.mints ?? []),
+      ...((action?.kind === 'grant' ? action.mints : null) ?? []),
+    ];
+    if (rows.some((row) => mayMint(row, { authority, path: line.path!, pathFields: [] }, []))) continue;
+    const key = [method, host, path, grant].join(' ');
+    const times = (found.get(key)?.times ?? 0) + 1;
+    if (times > 1 || found.size < mostAnswers) found.set(key, { ...answer, times, lastSeen });
+  }
+}
+
+const mostAnswers = 1_000;
 
 /** Lines for the config file. */
 export interface Suggestion {

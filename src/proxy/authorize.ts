@@ -169,7 +169,7 @@ function judge(request: Request): Decision | Promise<Decision> {
       const selected = candidates?.selected.kind === 'selected' ? candidates.selected.grant : null;
       request.candidates = candidates;
       request.provider = selected === null ? undefined : config.provider(selected.provider);
-      request.placement = selected === null ? null : config.placementFor(selected.provider, target);
+      request.placement = selected === null ? null : config.placementFor(selected, target);
       request.facts = factsOf(request, grantLabels, judgedPath(request));
       return decideRequest(config.policy, request.facts);
     }),

@@ -92,7 +92,8 @@ async function countOthers(request: Request, also: ObtainedCredential['also']): 
  * @throws SidekeyError as `applyScheme`; `policy_violation`: the secret is too short for the leak guard
  */
 export function applyCredential(request: Request, credential = request.credential): UpstreamRequest {
-  const { authority, method, path, fields, framing, body, isListed, detected, services } = request;
+  const { authority, method, path, fields, framing, body, detected, services } = request;
+  const { isListed, mints } = request;
   const { caller, facts, config, approval, accepted, plan } = request;
   const { head, trailers } = request.inbound;
   const protocol = head.version === '2' ? 'h2' : 'http/1.1';
@@ -102,10 +103,10 @@ export function applyCredential(request: Request, credential = request.credentia
   const permission = { caller, facts, grant, also: grants, approval, accepted };
   const maxResponse = responseBound(request.decision);
   if (credential === null || credential.placement.kind === 'own' || !isGranted(request)) {
-    const message = { authority, protocol, method, path, fields, framing, body, trailers, isListed } as const;
+    const message = { authority, protocol, method, path, fields, framing, body, trailers } as const;
     const carriesGrant = credential !== null;
     const withoutCredential = { carriesGrant, credential: null, leakGuard: null, leakKey: null };
-    return { ...message, peer: authority, permission, maxResponse, ...withoutCredential };
+    return { ...message, isListed, peer: authority, permission, maxResponse, ...withoutCredential };
   }
   const { token, placement } = credential;
   const { sealed } = token;
@@ -178,6 +179,7 @@ export function applyCredential(request: Request, credential = request.credentia
     peer: identity === undefined ? authority : { ...authority, identity },
     messages: substituted.messages,
     isListed,
+    mints,
     carriesGrant: true,
     permission,
     maxResponse,

@@ -3,6 +3,7 @@ import { defaultUser, type Grant, isName, matches } from '../domain/grant.ts';
 import type { Placement, Provider } from '../domain/provider.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { type Authority, parseAbsoluteTarget, sameAuthority } from './policy/authority.ts';
+import { forgivenPath } from './policy/path.ts';
 import type { GrantCandidates, Target } from './target.ts';
 
 /** The grant that the login of a program becomes. */
@@ -24,7 +25,7 @@ interface LoginRequest {
   /** The part of the config that selects the logins to capture. */
   readonly config: {
     readonly provider: (name: string) => Provider | undefined;
-    readonly placementFor: (provider: string, to: Target) => Placement | SidekeyError;
+    readonly placementFor: (grant: { readonly provider: string }, to: Target) => Placement | SidekeyError;
   };
 }
 
@@ -70,7 +71,7 @@ export function precedesLogin(request: LoginRequest): boolean {
   const provider = capturingProvider(request);
   if (candidates?.selected.kind !== 'missing' || provider === null) return false;
   if (isTokenEndpoint(target, provider)) return false;
-  const placement = config.placementFor(provider.name, target);
+  const placement = config.placementFor({ provider: provider.name }, target);
   return !(placement instanceof SidekeyError) && placement.kind === 'own';
 }
 
@@ -96,9 +97,7 @@ export function isTokenEndpoint(
   provider: Pick<Provider, 'tokenEndpoint'>,
 ): boolean {
   const endpoint = endpointOf(provider);
-  return (
-    endpoint !== null && sameAuthority(authority, endpoint.authority) && forgiven(path) === endpoint.path
-  );
+  return endpoint !== null && sameAuthority(authority, endpoint.authority) && textOf(path) === endpoint.path;
 }
 
 interface Endpoint {
@@ -113,18 +112,12 @@ function endpointOf(provider: Pick<Provider, 'tokenEndpoint'>): Endpoint | null 
   let endpoint = endpoints.get(provider);
   if (endpoint === undefined) {
     const target = provider.tokenEndpoint === null ? null : parseAbsoluteTarget(provider.tokenEndpoint);
-    endpoint = target === null ? null : { authority: target.authority, path: forgiven(target.path) };
+    endpoint = target === null ? null : { authority: target.authority, path: textOf(target.path) };
     endpoints.set(provider, endpoint);
   }
   return endpoint;
 }
 
-/** A path as the most forgiving server reads it: the assumed token endpoint would answer with a token. */
-function forgiven(path: string): string {
-  const [written = ''] = path.split(/[?;]/, 1);
-  const decoded = written.replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) =>
-    String.fromCharCode(parseInt(hex, 16)),
-  );
-  const { pathname } = new URL(decoded.replace(/[/\\]+/g, '/'), 'https://any');
-  return pathname.toLowerCase().replace(/\/$/, '');
+function textOf(path: string): string {
+  return forgivenPath(path).join('/');
 }

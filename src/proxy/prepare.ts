@@ -10,6 +10,7 @@ import { schemeOf } from './schemes/placement.ts';
 import type { BodyNeed } from './schemes/scheme.ts';
 import { sha256 } from './schemes/sigv4/signature.ts';
 import { isTokenEndpoint } from './login-grant.ts';
+import { mintsOf } from './mint.ts';
 import { bringsOwn, isGranted, type Request } from './request.ts';
 
 /** Stages that prepare the message to send, before there is a credential. */
@@ -27,11 +28,23 @@ export function prepare(request: Request): void | Promise<void> {
   const fields = protocols === undefined ? endToEnd : [...endToEnd, 'Upgrade', protocols.join(', ')];
   request.path = target.path;
   request.isListed = listedTools(request);
-  request.fields = request.isListed === undefined ? fields : plainRequest(fields);
+  request.mints = mintsOf(request);
+  const isRead = request.isListed !== undefined || request.mints !== undefined;
+  request.fields = isRead ? plainRequest(fields) : fields;
+  // An answer without a body would let the client use one that it has from before.
+  if (request.mints !== undefined)
+    request.fields = withoutFields(request.fields, (name) => conditions.has(name));
   if (decision.outcome !== 'approve' || request.body === null) return undefined;
   request.reply.continue();
   return readForPerson(request);
 }
+
+const conditions: ReadonlySet<string> = new Set([
+  'if-match',
+  'if-none-match',
+  'if-modified-since',
+  'if-unmodified-since',
+]);
 
 function plainBody({ fields }: Request, bytes: Buffer, limit: BodyLimit): Buffer | UnreadableBody {
   return decodedBody(bytes, valuesOf(fields, 'content-encoding'), limit);

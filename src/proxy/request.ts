@@ -18,6 +18,7 @@ import type { PlannedFields } from './schemes/apply.ts';
 import type { AppliedRequest } from './schemes/scheme.ts';
 import type { Protocol } from './upstream/h2-session.ts';
 import type { LoginGrant } from './login-grant.ts';
+import type { Mints } from './mint.ts';
 import { type ConnectionPlan, type FieldFacts, planOf } from './plan.ts';
 import type { AcceptedProposal } from './proposed.ts';
 import type { ExchangeRecord } from './record.ts';
@@ -99,6 +100,8 @@ export class Request {
   fields: RawFields = noFields;
   /** Reports whether a list of tools in the response may name a tool; undefined: it has no such list. */
   isListed: ((tool: string) => boolean) | undefined = undefined;
+  /** What the answer may hand out; undefined: no credential. */
+  mints: Mints | undefined = undefined;
   /** The body as the client sent it, if a person is asked and it is short. */
   askedBody: Buffer | null = null;
   /** SHA-256 of the body in hex, if a scheme needs it. */
@@ -171,6 +174,7 @@ export interface UpstreamRequest extends Omit<AppliedRequest, 'reframed' | 'iden
   /** Returns the trailers of the client's body, once it has ended. Absent: it can have none. */
   readonly trailers?: InboundRequest['trailers'];
   readonly isListed?: Request['isListed'];
+  readonly mints?: Request['mints'];
   /** Bytes of `fields` from the last request; absent: `fields` belong only to this request. */
   readonly planned?: PlannedFields;
   /** True if the request has a credential: that of a grant, or the client's own if the provider allows it. */

@@ -23,6 +23,7 @@ import {
   mayBeJson,
   readExpiredHead,
 } from './expired.ts';
+import { MintReply } from './mint.ts';
 import { ToolListReply } from './tool-list.ts';
 import type { UpstreamRequest } from './request.ts';
 
@@ -121,9 +122,9 @@ export class ResponseHandler {
   // The attempt reads the response.
 
   interim(status: number, fields: RawFields): void {
-    if (this.#isOver) return;
+    const { reply, request } = this.#context;
+    if (this.#isOver || request.mints !== undefined) return;
     const forwarded = this.#forwardable(fields);
-    const { reply } = this.#context;
     reply.informational(
       status,
       this.#isGuarded(status) ? guardFields(this.#guardedExchange(), status, forwarded) : forwarded,
@@ -154,6 +155,7 @@ export class ResponseHandler {
       request.maxResponse === null &&
       request.conceal === undefined &&
       request.isListed === undefined &&
+      request.mints === undefined &&
       !this.#isGuarded(status);
     const drop = request.carriesGrant ? notFromGrants : notFromAny;
     if (isUnchanged && reply.forwardHead?.(head, drop, hint) === true) return;
@@ -264,9 +266,13 @@ export class ResponseHandler {
       return;
     }
     const { reply, request } = this.#context;
-    const { isListed } = request;
+    const { isListed, mints } = request;
     const into =
-      isListed === undefined ? reply : new ToolListReply(reply, this, request.method === 'GET', isListed);
+      mints !== undefined
+        ? new MintReply(reply, this, method, mints)
+        : isListed !== undefined
+          ? new ToolListReply(reply, this, method === 'GET', isListed)
+          : reply;
     this.#into = this.#isGuarded(status) ? guardReply(this.#guardedExchange(into), status, this) : into;
     const forwarded = this.#forwardable(fields);
     this.#into.head(status, reason, hint.length === 0 ? forwarded : [...forwarded, ...hint]);

@@ -8,7 +8,8 @@ import type { Config } from '../config/config.ts';
 import type { ActivityNotes } from '../grants/activity.ts';
 import type { SealedCredential } from '../domain/credential.ts';
 import type { LoginExchange, LoginOutcome } from '../grants/keep-login.ts';
-import type { Placement, Provider } from '../domain/provider.ts';
+import type { Grant } from '../domain/grant.ts';
+import type { MintRow, Placement, Provider } from '../domain/provider.ts';
 import type { Registry } from '../grants/registry.ts';
 import type { TokenSource } from '../grants/token-source.ts';
 import type { SidekeyError } from '../lib/errors.ts';
@@ -26,6 +27,7 @@ import { createPathRedactor, type Destination, type PathRedactor, placementAt } 
 import type { ProcessFigures } from './telemetry/figures.ts';
 import type { Tracer } from './telemetry/traces.ts';
 import type { UpstreamClient } from './upstream/client.ts';
+import type { MintKeeper } from './mint.ts';
 import type { AgentLoad, LeakLimit } from './rule-limits.ts';
 import type { CertificateWatch } from './revalidate.ts';
 
@@ -45,6 +47,8 @@ export interface ProxyServices {
   readonly activity: Pick<ActivityNotes, 'lacked'>;
   /** Sends the token request of a program that logs in, and keeps the tokens. */
   readonly keepLogin: (exchange: LoginExchange) => Promise<LoginOutcome>;
+  /** Stores the credentials that answers hand out, and ends those that no client received. */
+  readonly mint: MintKeeper;
   /** DPoP nonces of upstreams, by origin. */
   readonly nonces: Nonces;
   readonly audit: AuditLog;
@@ -75,8 +79,11 @@ export interface ConfigSnapshot extends UpstreamParts {
   readonly policy: Policy;
   readonly agents: CallerMode;
   readonly limits: Limits;
-  /** Returns how the tokens of a provider are carried to a destination, or why they are not. */
-  readonly placementFor: (provider: string, to: Destination) => Placement | SidekeyError;
+  /** Returns how the credential of a grant is carried to a destination, or why it is not. */
+  readonly placementFor: (
+    grant: Pick<Grant, 'provider'> & Partial<Pick<Grant, 'mint'>>,
+    to: Destination,
+  ) => Placement | SidekeyError;
   readonly provider: (name: string) => Provider | undefined;
   readonly redactPath: PathRedactor;
   /** Returns the finder of credentials by the forms of all providers: always the same. */
@@ -89,12 +96,17 @@ type UpstreamParts = Pick<UpstreamClient, 'dialer' | 'connections' | 'streams' |
 /** Placement if the provider is no longer defined. One object, because plans compare by identity. */
 const bearer: Placement = { kind: 'bearer' };
 
+const none: readonly MintRow[] = [];
+
 /** Returns the snapshot of a config. */
 export function snapshotOf(
   { proxy, domains, limits, providers }: Pick<Config, 'proxy' | 'domains' | 'limits' | 'providers'>,
   { dialer, connections, streams, protocols }: UpstreamParts,
 ): ConfigSnapshot {
   let finder: CredentialFinder | undefined;
+  const ofDomains = domains.flatMap(({ action }) =>
+    action.kind === 'grant' ? (action.mints ?? none) : none,
+  );
   return {
     policy: { domains: createDomainMap(domains), unmatched: proxy.unmatchedHosts },
     agents: callerMode(proxy),
@@ -103,8 +115,10 @@ export function snapshotOf(
     connections,
     streams,
     protocols,
-    placementFor: (provider, to) => {
-      const places = providers.get(provider)?.inject;
+    placementFor: ({ provider, mint = null }, to) => {
+      const { inject: places, mints = none } = providers.get(provider) ?? {};
+      const row = mint === null ? undefined : [...mints, ...ofDomains].find(({ name }) => name === mint);
+      if (row !== undefined && row.as !== null) return row.as;
       return places === undefined ? bearer : placementAt(places, to);
     },
     provider: (name) => providers.get(name),

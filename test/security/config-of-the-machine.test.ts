@@ -236,6 +236,9 @@ const conditions = `name methods[] paths[] query{} query.*[] query.*.values[] co
 const places = `header prefix headers{} headers.* basic pair_username path[] query cookie json form aws_sigv4.service
   aws_sigv4.region hmac.sign hmac.headers{} hmac.headers.* hmac.query{} hmac.query.*`;
 
+const mints = `name hosts[] path path[] header.name header.value header.value[] member member[] expires_member goes_to[]
+  goes_to_member form keep[] max_ttl`;
+
 const claims = '.subject .claims{} .claims.* .claims.*{} .claims.*.* .claims.*.*{} .claims.*.*.*';
 
 const below = (prefix: string, paths: string, separator = '.') =>
@@ -274,6 +277,8 @@ const harmless = [
     '{} .*.grant .*.also[].grant .*.also[].as.header .*.also[].as.prefix .*.also[].as.query',
     '',
   ),
+  ...below('domains.*.mints[]', mints),
+  ...below('domains.*.mints[].as', places),
   ...below('domains.*.rules[]', `policy ${conditions}`),
   ...below('policies', '{}', ''),
   ...below('policies.*[]', conditions),
@@ -293,6 +298,9 @@ const harmless = [
      user_agent expired.field expired.header expired.value expired.value[] expired[].field expired[].header
      expired[].value expired[].value[] id_jag.audience id_jag.resource`,
   ),
+  // They move credentials to hosts, as the audience does.
+  ...below('providers.*.mints[]', mints),
+  ...below('providers.*.mints[].as', places),
   ...below('providers.*.inject', places),
   ...below('providers.*.inject[].as', places),
   ...below(

@@ -43,6 +43,7 @@ export function aProvider(over: Partial<Provider> = {}): Provider {
     notes: [],
     environment: [],
     baseUrls: {},
+    mints: [],
     operations: [],
     logins: [],
     capturesLogins: false,

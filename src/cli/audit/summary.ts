@@ -60,6 +60,12 @@ async function suggest(context: Context, options: GivenOptions): Promise<void> {
       ? 'Nothing was refused that an entry of the domain map would allow.'
       : `domains:\n${entries.map(({ host, suggestion }) => entryText(host, suggestion)).join('')}`.trimEnd(),
   );
+  for (const { method, host, path, times, lastSeen } of output.json ? [] : result.credentials)
+    output.say(
+      visible(
+        `${method} ${host}${path} may have given credentials to agents (${times} times, last ${lastSeen}): see mints in docs/minted.md.`,
+      ),
+    );
   if (entries.length === 0 || output.json) return;
   output.say('Copy the entries that you want to allow. Replace GRANT with the name of a grant.');
   if (entries.some(({ suggestion }) => suggestion.replaces !== null)) {

@@ -47,7 +47,7 @@ export function refreshPlaceholder({ refreshToken: template }: LoginClient, make
 }
 
 /** Returns the form of an unsigned JWT (RFC 7519) with the header and claims of a token; null: not a JWT. */
-function jwtLike(token: string): PlaceholderForm | null {
+export function jwtLike(token: string): PlaceholderForm | null {
   const [header = '', claims = '', ...rest] = token.split('.');
   const isJwt = rest.length === 1 && [header, claims].every((part) => isObject(decoded(part)));
   return isJwt ? { ...plainForm, before: `${header}.${claims}.`, padding: '0'.repeat(24) } : null;

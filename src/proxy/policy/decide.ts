@@ -225,8 +225,8 @@ function applyResult(
 }
 
 function useOf(action: GrantAction): GrantUse {
-  const { grant, allowPlainHttp, leakGuard, leakLimit, foreignCredentials, also } = action;
-  return { grant, allowPlainHttp, leakGuard, leakLimit, foreignCredentials, also };
+  const { grant, allowPlainHttp, leakGuard, leakLimit, foreignCredentials, also, mints } = action;
+  return { grant, allowPlainHttp, leakGuard, leakLimit, foreignCredentials, also, mints };
 }
 
 /** Decides by the map without rules, for a known scheme: before or after a complete request. */

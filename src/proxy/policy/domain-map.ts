@@ -1,4 +1,5 @@
 import { isIPv6 } from 'node:net';
+import type { MintRow } from '../../domain/provider.ts';
 import { type Authority, canonicalHost, defaultPort, isAddress, parsePort, splitPort } from './authority.ts';
 import type { DomainRules } from './rule.ts';
 
@@ -29,6 +30,8 @@ export interface GrantUse {
   readonly foreignCredentials?: ForeignCredentials | undefined;
   /** Grants whose credentials are added too, if any. */
   readonly also?: readonly AdditionalUse[] | undefined;
+  /** Requests whose answers hand out credentials, besides those of the provider. */
+  readonly mints?: readonly MintRow[] | undefined;
 }
 
 /** A grant whose credential is added to that of the main grant. */

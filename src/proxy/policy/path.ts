@@ -1,10 +1,12 @@
 import {
+  decoded,
   FieldNames,
   fold,
   type Glob,
   globCovers,
   matchesGlob,
   matchesStem,
+  mostRounds,
   parseGlob,
   withoutTail,
 } from './text.ts';
@@ -140,6 +142,25 @@ function nameOf(character: string): string {
   return special.test(character) && character >= ' ' && character < '\x7f'
     ? `a ${character}, plain or encoded,`
     : 'a control character';
+}
+
+/**
+ * Returns the segments of a path as the most lenient server reads them: decoded as often as possible, without
+ * parameters and empty segments, dots followed, in lower case.
+ */
+export function forgivenPath(target: string): readonly string[] {
+  let read = target.split('?', 1)[0] ?? '';
+  for (let round = 0; round < mostRounds; round += 1) read = decoded(read);
+  const segments: string[] = [];
+  for (const written of read
+    .replaceAll(/\p{Cc}/gu, '')
+    .split(/[?#]/, 1)[0]!
+    .split(/[/\\]+/)) {
+    const segment = written.split(';', 1)[0]!;
+    if (segment.trim() === '..') segments.pop();
+    else if (withoutTail(segment) !== '') segments.push(segment);
+  }
+  return segments;
 }
 
 /** A form-encoded query: names, each with its values in order. */

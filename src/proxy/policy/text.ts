@@ -142,6 +142,20 @@ export function percentDecoded(text: string): string {
   );
 }
 
+/** Maximum layers of percent-encoding; no server decodes more. */
+export const mostRounds = 8;
+
+/** Decodes one layer of percent-encoding, including that of IIS, and folds the text. */
+export function decoded(text: string): string {
+  return fold(inUtf8(percentDecoded(text)));
+}
+
+/** Decodes bytes, given as one character each, as UTF-8. */
+export function inUtf8(text: string): string {
+  // oxlint-disable-next-line no-control-regex -- all bytes
+  return /^[\0-\xff]*$/.test(text) ? Buffer.from(text, 'latin1').toString('utf8') : text;
+}
+
 /** Removes trailing dots and blanks, which some file systems ignore. */
 export function withoutTail(text: string): string {
   // A loop: a regular expression takes quadratic time for a long inner run.

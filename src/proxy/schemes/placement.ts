@@ -12,7 +12,7 @@ import {
   parsePattern,
 } from '../policy/domain-map.ts';
 import { isUnread, matchesPath, parsePathGlob, type PathGlob, readPath } from '../policy/path.ts';
-import { fold, percentDecoded } from '../policy/text.ts';
+import { decoded, fold, inUtf8, mostRounds, percentDecoded } from '../policy/text.ts';
 import { schemes } from './list.ts';
 import { type AuthScheme, refused } from './scheme.ts';
 
@@ -216,8 +216,6 @@ function placeOf(prefix: string): RegExp {
   return place;
 }
 
-/** Maximum layers of percent-encoding; no server decodes more. */
-const mostRounds = 8;
 /** Characters at which some servers split segments: dots, backslashes, parameters, control characters. */
 const moving = /[\\;\uFFFD]|\p{Cc}|\/\s*\.+\s*(?:\/|$)/u;
 
@@ -264,15 +262,4 @@ function couldBe(segment: string, name: string): boolean {
     read = next;
   }
   return true;
-}
-
-/** Decodes one layer of percent-encoding, including that of IIS. */
-function decoded(text: string): string {
-  return fold(inUtf8(percentDecoded(text)));
-}
-
-/** Decodes bytes, given as one character each, as UTF-8. */
-function inUtf8(text: string): string {
-  // oxlint-disable-next-line no-control-regex -- all bytes
-  return /^[\0-\xff]*$/.test(text) ? Buffer.from(text, 'latin1').toString('utf8') : text;
 }

@@ -209,6 +209,28 @@ describe('the YAML lines of audit summary --suggest, pasted into the config,', (
   });
 });
 
+test('name answers that may have given a credential, and that no row covers', async () => {
+  const mints = [{ name: 'a', path: '/v1/tokens', member: 'token', goes_to: ['api.acme.test'] }];
+  const answered = { event: 'outcome', outcome: 'ok', code: undefined, status: 201, grant: 'id' } as const;
+  const at = await homeWith(
+    [
+      { ...answered, method: 'POST', path: '/v1/projects/7/api-keys', bytes_out: 90 },
+      { ...answered, method: 'POST', path: '/v1/projects/8/api-keys', bytes_out: 90 },
+      // A row, a refusal, a long answer, and another path.
+      { ...answered, method: 'POST', path: '/v1//Tokens', bytes_out: 90 },
+      { ...answered, method: 'POST', path: '/v1/api-keys', status: 403, bytes_out: 90 },
+      { ...answered, path: '/v1/secrets', bytes_out: 100_000 },
+      { ...answered, path: '/v1/tokenizers', bytes_out: 90 },
+    ],
+    { domains: { 'api.acme.test': { grant: 'acme', mints } } },
+  );
+  expect(await at.json(['audit', 'summary', '--suggest'])).toMatchObject({
+    credentials: [{ method: 'POST', host: 'api.acme.test', path: '/v1/projects/*/api-keys', times: 2 }],
+  });
+  const { stderr } = await at.run(['audit', 'summary', '--suggest']);
+  expect(stderr).toContain('POST api.acme.test/v1/projects/*/api-keys may have given credentials');
+});
+
 test('requests that a running proxy reported become rules, and the rules apply from the next request on', async () => {
   const upstream = await startUpstream((_request, response) => response.end('ok'));
   const reporting = { grant: 'acme', mode: 'report', rules: [{ methods: ['GET'], paths: ['/repos/**'] }] };

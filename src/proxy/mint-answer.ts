@@ -1,0 +1,200 @@
+import type { MintRow } from '../domain/provider.ts';
+import { readExpiresAt, readExpiresIn } from '../grants/token-expiry.ts';
+import { isJsonObject, type Json } from '../lib/json.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { jwtLike } from './placeholders/login-answer.ts';
+import { plainForm, type PlaceholderForm, readForm } from './placeholders/codes.ts';
+import { authorityText, parseAbsoluteTarget } from './policy/authority.ts';
+import { isPattern, matchesAnyPattern, parsePattern } from './policy/domain-map.ts';
+import { forgivenPath, isUnread, matchesLoosely, readPath } from './policy/path.ts';
+import type { RequestFacts } from './policy/request.ts';
+import { fieldNameAsRead, isFieldValue, matchesAny } from './policy/text.ts';
+import type { RawFields } from './http/fields.ts';
+
+/** Answers that hand out credentials: which requests get one, and how such an answer is written anew. */
+
+/** A credential that an answer hands out. */
+export interface HandedOut {
+  readonly row: MintRow;
+  /** The member as the service wrote it. */
+  readonly written: string;
+  /** What is sent as the credential. */
+  readonly value: string;
+  /** Text before the placeholder inside the member, if that is Base64 of both. */
+  readonly username: string | null;
+  /** Milliseconds since the epoch; null: the answer names no end. */
+  readonly expiresAt: number | null;
+  /** The only host that it may be sent to; null: those of the row. */
+  readonly host: string | null;
+}
+
+/** Returns whether the answer to a request may hand out the credential of a row, in any reading of its path. */
+export function mayMint(
+  { hosts, header, paths }: MintRow,
+  { authority, path, pathFields }: Pick<RequestFacts, 'authority' | 'path' | 'pathFields'>,
+  fields: RawFields,
+): boolean {
+  if (hosts !== null && !matchesAnyPattern(hosts, authority)) return false;
+  const hasHeader = ({ name, values }: NonNullable<MintRow['header']>) =>
+    fields.some(
+      (text, index) =>
+        index % 2 === 0 &&
+        fieldNameAsRead(text) === name &&
+        matchesAny(values, fields[index + 1]!.trim().toLowerCase()),
+    );
+  if (header !== null && !hasHeader(header)) return false;
+  // Some servers take the path from such a field.
+  if (pathFields.length > 0) return true;
+  const read = readPath(path);
+  const readings = isUnread(read) ? [forgivenPath(path)] : read.loose;
+  return paths.some(({ loose }) => matchesLoosely(loose, readings));
+}
+
+/**
+ * Returns the credentials of an answer, each once.
+ *
+ * @param now milliseconds since the epoch
+ * @throws SidekeyError `mint_unreadable`: a member is no credential, or may not go where the answer says
+ */
+export function handedOut(answer: Json, rows: readonly MintRow[], now: number): readonly HandedOut[] {
+  const found = new Map<string, HandedOut>();
+  for (const row of rows) {
+    for (const names of row.members) {
+      for (const beside of objectsAt(answer, names.slice(0, -1))) {
+        const written = beside.get(names.at(-1)!);
+        if (written === undefined || written === null) continue;
+        if (typeof written !== 'string' || written.length < minLength || !isFieldValue(written))
+          throw unreadable('has something else in the place of the credential');
+        if (!found.has(written)) found.set(written, { row, written, ...partsOf(written, row, beside, now) });
+      }
+    }
+  }
+  return [...found.values()];
+}
+
+/** Shorter texts cannot be found in the rest of an answer. */
+const minLength = 8;
+
+function objectsAt(value: Json | undefined, names: readonly string[]): ReadonlyMap<string, Json>[] {
+  if (Array.isArray(value)) return (value as readonly Json[]).flatMap((item) => objectsAt(item, names));
+  if (!isJsonObject(value)) return [];
+  const [name, ...rest] = names;
+  return name === undefined ? [value] : objectsAt(value.get(name), rest);
+}
+
+function partsOf(
+  written: string,
+  { isPair, hostMember, goesTo, expires }: MintRow,
+  beside: ReadonlyMap<string, Json>,
+  now: number,
+): Pick<HandedOut, 'value' | 'username' | 'expiresAt' | 'host'> {
+  const [, username = null, password = ''] = isPair
+    ? (/^([^:]*):(.{8,})$/.exec(Buffer.from(written, 'base64').toString('latin1')) ?? [])
+    : [];
+  if (isPair && (username === null || !isFieldValue(password)))
+    throw unreadable('has no user name and password in the place of the credential');
+  const end = expires === null ? undefined : beside.get(expires);
+  const place = hostMember === null ? null : beside.get(hostMember);
+  const host = typeof place === 'string' ? hostWithin(place, goesTo) : null;
+  if (hostMember !== null && host === null)
+    throw unreadable('names no host that goes_to of the provider allows');
+  return {
+    value: isPair ? password : written,
+    username,
+    expiresAt: typeof end === 'string' || typeof end === 'number' ? endOf(end, now) : null,
+    host,
+  };
+}
+
+/** Returns the host and port of a URL, or of a host alone, if the patterns cover it; null: they do not. */
+function hostWithin(place: string, goesTo: readonly string[]): string | null {
+  const target = parseAbsoluteTarget(/^https:/i.test(place) ? place : `https://${place}`);
+  const patterns = goesTo.map(parsePattern).filter(isPattern);
+  return target !== null && matchesAnyPattern(patterns, target.authority)
+    ? authorityText(target.authority)
+    : null;
+}
+
+/** Numbers up to here are seconds from now, because nothing ends in the year 1980. */
+const mostSeconds = 316_000_000;
+
+/** Returns the end of a credential in milliseconds since the epoch; null: the answer names none (0: never). */
+function endOf(written: string | number, now: number): number | null {
+  const number = Number(written);
+  const isSpan = Number.isFinite(number) && number < mostSeconds;
+  if (isSpan && number <= 0) return null;
+  const end = isSpan ? readExpiresIn(written, now) : readExpiresAt(written, now);
+  return 'at' in end ? end.at : null;
+}
+
+/** Returns the form of the placeholder of a credential. */
+export function formOf({
+  row: { form: template },
+  written,
+}: Pick<HandedOut, 'row' | 'written'>): PlaceholderForm {
+  if (template === null) return jwtLike(written) ?? plainForm;
+  const claim = (_: string, name: string) =>
+    new RegExp(`(?:^|; ?)${name}=([\\w.,-]*)(?=[;:]|$)`).exec(written)?.[1] ?? '';
+  return readForm(template.replaceAll(/\{([\w-]+)\}/g, claim)) ?? plainForm;
+}
+
+/** Members of answers that say why a request was refused, besides numbers, booleans and null. */
+const reasons: ReadonlySet<string> = new Set(
+  'error error_description errors code message Message __type type detail details status'.split(' '),
+);
+
+/**
+ * Returns the answer with placeholders and the members of an allow-list.
+ *
+ * @param placeholders placeholder by member as written
+ */
+export function writtenAnew(
+  answer: Json,
+  rows: readonly MintRow[],
+  placeholders: ReadonlyMap<string, string>,
+): unknown {
+  const credentials = new Set(rows.flatMap(({ members }) => members.map((names) => names.join('.'))));
+  const kept = new Set(rows.flatMap((row) => [...row.keep, ...beside(row)]));
+  const ways = [...credentials, ...kept];
+  /** @param textOf returns a text as it is passed on; null: it is not */
+  const anew = (value: Json, path: string, textOf: (text: string) => string | null): unknown => {
+    if (Array.isArray(value)) return (value as readonly Json[]).map((item) => anew(item, path, textOf));
+    if (isJsonObject(value))
+      return Object.fromEntries([...value].flatMap((entry) => memberOf(entry, path, textOf === unchanged)));
+    return typeof value === 'string' ? textOf(value) : value;
+  };
+  const memberOf = ([name, value]: readonly [string, Json], above: string, isKept: boolean) => {
+    const path = above === '' ? name : `${above}.${name}`;
+    if (credentials.has(path)) {
+      const placeholder = typeof value === 'string' ? placeholders.get(value) : undefined;
+      return placeholder === undefined ? [] : [[name, placeholder]];
+    }
+    if (isKept || kept.has(path)) return [[name, anew(value, path, unchanged)]];
+    if (reasons.has(name)) return [[name, anew(value, path, plainWords)]];
+    const isBare = value === null || (typeof value !== 'string' && typeof value !== 'object');
+    const isOnTheWay = typeof value === 'object' && ways.some((way) => way.startsWith(`${path}.`));
+    return isBare || isOnTheWay ? [[name, anew(value, path, nothing)]] : [];
+  };
+  return anew(answer, '', nothing);
+}
+
+/** Paths of the members that a row reads beside a credential. Clients read them too. */
+function beside({ members, expires, hostMember }: MintRow): readonly string[] {
+  const names = [expires, hostMember].filter((name) => name !== null);
+  return members.flatMap((path) => names.map((name) => [...path.slice(0, -1), name].join('.')));
+}
+
+const unchanged = (text: string): string => text;
+const nothing = (): null => null;
+
+/** Returns a sentence without words that could be a credential, which a refusal may repeat. */
+function plainWords(text: string): string {
+  return text.replaceAll(/[^\s"'()<>,]{8,}/g, (word) =>
+    /^[A-Z]?[A-Za-z_.:;-]{1,40}$/.test(word) ? word : '…',
+  );
+}
+
+/** Returns the failure of an answer that cannot be written anew. @param why the end of a sentence */
+export function unreadable(why: string): SidekeyError {
+  return new SidekeyError('mint_unreadable', `The answer hands out a credential, and ${why}.`);
+}

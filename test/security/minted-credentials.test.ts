@@ -1,0 +1,291 @@
+/**
+ * The answer to a request that hands out a credential reaches the client without it, whatever the service
+ * sends, and the credential becomes a grant that only its caller may use.
+ */
+import { brotliCompressSync, gzipSync } from 'node:zlib';
+import { describe, expect, test } from 'vitest';
+import { bearerToken } from '../support/sidekey.ts';
+import { grantedTo } from '../support/granted.ts';
+import { ask, openSession } from '../support/h2-client.ts';
+import { startMinting } from '../support/minting.ts';
+import { startH2Upstream } from '../support/upstream.ts';
+
+const secret = 'S3cret-of-the-Session_0123456789abcdefXYZ';
+const row = { name: 'session', path: '/token', member: 'token', expires_member: 'expires_at', keep: ['sku'] };
+const answer = { token: secret, expires_at: '2999-01-01T00:00:00Z', sku: 'free', other: 'x', n: 1 };
+
+/** Spellings in which a program could read the credential. */
+const spellings = (text: string): string[] => [
+  text,
+  encodeURIComponent(text),
+  ...[0, 1, 2].map((n) =>
+    Buffer.from(`${'x'.repeat(n)}${text}yyy`)
+      .toString('base64')
+      .slice(4, -8),
+  ),
+  Buffer.from(text).toString('hex'),
+  Buffer.from(text).toString('hex').toUpperCase(),
+];
+
+/** Expects that nothing of the credential is in what the client received. */
+function expectNothingOf(all: string, real = secret, name = ''): void {
+  for (const text of spellings(real)) expect(all, name).not.toContain(text);
+}
+
+const asJson = (value: unknown) => Buffer.from(JSON.stringify(value));
+
+describe('the answer', () => {
+  test('has a placeholder, and only members of the allow-list', async () => {
+    const { get, asked } = await startMinting([row], (request, response) => {
+      if (request.url === '/use') response.end('done');
+      else
+        response.setHeader('Set-Cookie', `a=${secret}`).setHeader('ETag', secret).end(JSON.stringify(answer));
+    });
+    const seen = await get('/token');
+    expect(seen.status).toBe(200);
+    const { token, ...rest } = JSON.parse(seen.body) as Record<string, unknown>;
+    expect(token).toMatch(/^sidekey[A-Za-z0-9]{12}/);
+    expect(rest).toEqual({ expires_at: answer.expires_at, sku: 'free', n: 1 });
+    expect(seen.headers['cache-control']).toBe('no-store');
+    expectNothingOf(seen.all);
+    // The placeholder is replaced by the credential.
+    const used = await get('/use', { headers: { authorization: `Bearer ${String(token)}` } });
+    expect(asked.at(-1)!.headers.authorization).toBe(`Bearer ${secret}`);
+    expectNothingOf(used.all);
+    // Without it, the grant of the host is used.
+    await get('/use');
+    expect(asked.at(-1)!.headers.authorization).toBe(`Bearer ${bearerToken}`);
+  });
+});
+
+type Respond = Parameters<typeof startMinting>[1];
+
+/** Responses that a program could read the credential from in one way or another. */
+const mutations: Readonly<Record<string, Respond>> = {
+  'a duplicate name': (_, response) => response.end(`{"token":"placeholder-x","token":"${secret}"}`),
+  'a duplicate name in another object': (_, response) =>
+    response.end(`{"sku":{"a":1,"a":"${secret}"},"token":"${secret}"}`),
+  'a name in another case': (_, response) => response.end(`{"Token":"${secret}"}`),
+  'a name with an escape': (_, response) => response.end(`{"t\\u006fken":"${secret}"}`),
+  'a value with escapes': (_, response) =>
+    response.end(
+      `{"token":"${Array.from(secret, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`).join('')}"}`,
+    ),
+  'the credential in a kept member': (_, response) =>
+    response.end(JSON.stringify({ token: secret, sku: `free ${secret}` })),
+  'the credential in Base64 in a kept member': (_, response) =>
+    response.end(JSON.stringify({ token: secret, sku: Buffer.from(`a${secret}`).toString('base64') })),
+  'the credential in hex in a kept member': (_, response) =>
+    response.end(JSON.stringify({ token: secret, sku: { deep: [Buffer.from(secret).toString('hex')] } })),
+  'the credential as a name': (_, response) =>
+    response.end(JSON.stringify({ token: secret, sku: { [secret]: 1 } })),
+  'the credential in another member': (_, response) =>
+    response.end(JSON.stringify({ token: secret, refresh: secret, nested: { token: secret } })),
+  'the credential in a list': (_, response) =>
+    response.end(JSON.stringify([{ token: secret }, { token: [secret] }])),
+  'an object in the place of the credential': (_, response) =>
+    response.end(JSON.stringify({ token: { value: secret } })),
+  'a list in the place of the credential': (_, response) => response.end(JSON.stringify({ token: [secret] })),
+  'a line break in the credential': (_, response) => response.end(JSON.stringify({ token: `${secret}\n` })),
+  'a byte order mark': (_, response) => response.end(`\uFEFF${JSON.stringify(answer)}`),
+  'UTF-16': (_, response) => response.end(Buffer.from(JSON.stringify(answer), 'utf16le')),
+  'invalid UTF-8': (_, response) => response.end(Buffer.concat([asJson(answer), Buffer.from([0xff])])),
+  'two values': (_, response) => response.end(`${JSON.stringify(answer)}${JSON.stringify(answer)}`),
+  'text after the value': (_, response) => response.end(`${JSON.stringify(answer)} ${secret}`),
+  'a comment': (_, response) => response.end(`{"token":"x" /* ${secret} */}`),
+  'no JSON': (_, response) => response.setHeader('Content-Type', 'text/html').end(`<b>${secret}</b>`),
+  'a form': (_, response) => response.end(`token=${secret}`),
+  events: (_, response) =>
+    response.setHeader('Content-Type', 'text/event-stream').end(`data: ${JSON.stringify(answer)}\n\n`),
+  'another type': (_, response) =>
+    response.setHeader('Content-Type', 'image/png').end(JSON.stringify(answer)),
+  gzip: (_, response) => response.setHeader('Content-Encoding', 'gzip').end(gzipSync(asJson(answer))),
+  'gzip without its name': (_, response) => response.end(gzipSync(asJson(answer))),
+  brotli: (_, response) =>
+    response.setHeader('Content-Encoding', 'br').end(brotliCompressSync(asJson(answer))),
+  'an unknown coding': (_, response) =>
+    response.setHeader('Content-Encoding', 'x').end(JSON.stringify(answer)),
+  'single bytes': (_, response) => {
+    for (const byte of asJson(answer)) response.write(Buffer.of(byte));
+    response.end();
+  },
+  'a split inside the credential': (_, response) => {
+    const text = JSON.stringify(answer);
+    response.write(text.slice(0, 20));
+    setImmediate(() => response.end(text.slice(20)));
+  },
+  trailers: (_, response) => {
+    response.setHeader('Trailer', 'X-Token').addTrailers({ 'X-Token': secret });
+    response.write(JSON.stringify(answer));
+    response.end();
+  },
+  fields: (_, response) =>
+    response
+      .setHeader('X-Token', secret)
+      .setHeader('Link', `<https://x/${secret}>; rel=next`)
+      .setHeader('Location', `/x?t=${secret}`)
+      .setHeader('WWW-Authenticate', `Bearer realm="${secret}"`)
+      .setHeader('Retry-After', secret)
+      .setHeader('X-RateLimit-Limit', secret)
+      .setHeader('Date', secret)
+      .end(JSON.stringify(answer)),
+  'a reason phrase': (_, response) => response.writeHead(200, secret).end(JSON.stringify(answer)),
+  'an interim response': (_, response) => {
+    response.writeEarlyHints({ link: `</${secret}>; rel=preload` });
+    response.end(JSON.stringify(answer));
+  },
+  'a redirect': (_, response) => response.writeHead(302, { Location: `/x#${secret}` }).end(secret),
+  'the status 304': (_, response) => response.writeHead(304, { ETag: secret }).end(),
+  'the status 206': (_, response) =>
+    response.writeHead(206, { 'Content-Range': 'bytes 0-1/2' }).end(JSON.stringify(answer).slice(0, 70)),
+  'the status 201': (_, response) => response.writeHead(201).end(JSON.stringify(answer)),
+  'an error with the answer': (_, response) => response.writeHead(400).end(JSON.stringify(answer)),
+  'an error that repeats it in a sentence': (_, response) =>
+    response.writeHead(409).end(JSON.stringify({ message: `The token ${secret} is in use`, error: secret })),
+  'an error that repeats it in a list': (_, response) =>
+    response
+      .writeHead(422)
+      .end(JSON.stringify({ errors: [{ code: secret, message: `(${secret})` }, secret] })),
+  'an error as text': (_, response) => response.writeHead(500).end(`failed: ${secret}`),
+  'an answer without an end': (_, response) => {
+    response.writeHead(200, { 'Content-Length': '5000' });
+    response.write(JSON.stringify(answer));
+    setImmediate(() => response.destroy());
+  },
+  'more than the limit': (_, response) =>
+    response.end(JSON.stringify({ token: secret, pad: 'x'.repeat(300_000) })),
+};
+
+test('no mutation of an answer shows the credential', async () => {
+  const { get, asked } = await startMinting([row], (request, response) => {
+    mutations[decodeURIComponent(request.url!.split('?')[1]!)]!(request, response);
+  });
+  for (const name of Object.keys(mutations)) {
+    const headers = { 'accept-encoding': 'gzip, br', range: 'bytes=0-10', 'if-none-match': '"a"' };
+    const { all } = await get(`/token?${encodeURIComponent(name)}`, { headers });
+    expect(all.length, name).toBeGreaterThan(0);
+    expectNothingOf(all, secret, name);
+  }
+  const { headers } = asked.at(-1)!;
+  expect(headers).toMatchObject({ 'accept-encoding': 'identity' });
+  expect(headers).not.toHaveProperty('range');
+  expect(headers).not.toHaveProperty('if-none-match');
+});
+
+/** Spellings of a path that some server reads as `/token`. */
+const paths = [
+  '/token',
+  '/token/',
+  '//token',
+  '/./token',
+  '/x/../token',
+  '/x/%2e%2e/token',
+  '/x%2f..%2ftoken',
+  '/%74oken',
+  '/%2574oken',
+  '/TOKEN',
+  '/token;x=y',
+  '/;x/token',
+  '/token.json',
+  '/token%20',
+  '/token%00',
+  '/token?x=/other',
+  '/token%3fx',
+  '/%5ctoken',
+  '/tok%EF%BD%85n',
+];
+
+test('no spelling of the path shows the credential', async () => {
+  const { get } = await startMinting([row], (_, response) => response.end(JSON.stringify(answer)));
+  for (const path of paths) expectNothingOf((await get(path)).all, secret, path);
+});
+
+test('a credential that the client brings itself is not kept', async () => {
+  const provider = { inject: [{ paths: ['/token'], as: 'own' }, { as: 'bearer' }] };
+  const { get, sidekey } = await startMinting([row], (_, response) => response.end(JSON.stringify(answer)), {
+    provider,
+  });
+  const seen = await get('/token', { headers: { authorization: 'Bearer of-the-client' } });
+  expect(JSON.parse(seen.body)).toEqual(answer);
+  expect((await sidekey.audit()).some(({ event }) => event === 'grant.minted')).toBe(false);
+});
+
+test('no protocol is switched to at the path of a row', async () => {
+  const { get, asked } = await startMinting([row], (_, response) => response.end(secret));
+  const headers = {
+    connection: 'Upgrade',
+    upgrade: 'websocket',
+    'sec-websocket-version': '13',
+    'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==',
+  };
+  expect(await get('/token', { headers })).toMatchObject({ status: 403 });
+  expect(asked).toEqual([]);
+});
+
+test('the grant is committed before the answer is sent, and ends as the answer says', async () => {
+  const { get, sidekey } = await startMinting([{ ...row, max_ttl: '1h' }], (_, response) =>
+    response.end(JSON.stringify({ ...answer, expires_at: Math.floor(Date.now() / 1000) + 60 })),
+  );
+  const before = Date.now();
+  await get('/token');
+  const [minted] = await sidekey.proxy.state.store.grants.minted({ limit: 10 });
+  expect(minted).toMatchObject({ mint: 'session', type: 'oauth2', lease: null });
+  expect(minted!.expiresAt! - before).toBeGreaterThan(50_000);
+  expect(minted!.expiresAt! - before).toBeLessThan(61_000);
+  // The same credential is the same grant.
+  await get('/token');
+  expect(await sidekey.proxy.state.store.grants.minted({ limit: 10 })).toHaveLength(1);
+});
+
+test('rows of a domain are read too, and say how the credential is carried', async () => {
+  const { get, asked, api } = await startMinting(
+    [],
+    (request, response) => response.end(request.url === '/use' ? 'done' : JSON.stringify(answer)),
+    {
+      domainOf: (host) => ({
+        mints: [{ ...row, goes_to: [host], as: { header: 'X-Session' } }],
+      }),
+    },
+  );
+  const { token } = JSON.parse((await get('/token')).body) as { token: string };
+  await get('/use', { headers: { authorization: `Bearer ${token}` } });
+  expect(asked.at(-1)!.headers).toMatchObject({ 'x-session': secret, host: api.authority });
+  expect(asked.at(-1)!.headers.authorization).toBeUndefined();
+});
+
+test('the credential goes only where its row says', async () => {
+  const elsewhere = [{ ...row, goes_to: ['other.acme.test'] }];
+  const { get, asked } = await startMinting(elsewhere, (_, response) => response.end(JSON.stringify(answer)));
+  const { token } = JSON.parse((await get('/token')).body) as { token: string };
+  const used = await get('/use', { headers: { authorization: `Bearer ${token}` } });
+  expect(used).toMatchObject({ status: 403 });
+  expect(used.body).toContain('Wrong audience');
+  expect(asked).toHaveLength(1);
+});
+
+test('an answer that names a host outside of goes_to is refused', async () => {
+  const named = [{ ...row, goes_to_member: 'at' }];
+  const { get } = await startMinting(named, (_, response) =>
+    response.end(JSON.stringify({ ...answer, at: 'https://evil.test' })),
+  );
+  const seen = await get('/token');
+  expect(seen).toMatchObject({ status: 502 });
+  expect(JSON.parse(seen.body)).toMatchObject({ code: 'mint_unreadable' });
+});
+
+test('HTTP/2 shows no credential in interim heads, the head, the body or trailers', async () => {
+  const upstream = await startH2Upstream((_, response) => {
+    response.writeEarlyHints({ link: `</${secret}>; rel=preload` });
+    response.setHeader('x-token', secret);
+    response.addTrailers({ 'x-token': secret });
+    response.end(JSON.stringify(answer));
+  });
+  const mints = [{ ...row, goes_to: [upstream.authority] }];
+  const domains = { [upstream.authority]: { grant: 'acme', mints } };
+  const { sidekey } = await grantedTo(upstream, { domains });
+  const session = await openSession(sidekey, upstream.authority);
+  const seen = await ask(session, { ':path': '/token' });
+  expect(seen).toMatchObject({ status: 200, whole: true });
+  expect(JSON.parse(seen.body)).toMatchObject({ sku: 'free', token: expect.stringMatching(/^sidekey/) });
+  expectNothingOf(JSON.stringify(seen));
+});

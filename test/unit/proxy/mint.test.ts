@@ -1,0 +1,54 @@
+import { expect, test } from 'vitest';
+import type { Grant } from '../../../src/domain/grant.ts';
+import { createGone, type Reply } from '../../../src/proxy/http/message.ts';
+import { MintReply, type Mints } from '../../../src/proxy/mint.ts';
+import type { MintRow } from '../../../src/domain/provider.ts';
+
+const row = { name: 'a', members: [['token']], expires: null, hostMember: null, keep: [], goesTo: [] };
+
+/** Runs one answer through a reply whose client leaves while the grant is stored, if `leaves`. */
+async function answered(leaves: boolean, createdAt: number) {
+  const gone = createGone();
+  const written: string[] = [];
+  const forgotten: string[] = [];
+  const ended = Promise.withResolvers<void>();
+  const mints: Mints = {
+    rows: [row as unknown as MintRow],
+    now: () => 1_000,
+    async keep() {
+      if (leaves) gone.tell();
+      return { grant: { id: 'g', createdAt } as Grant, placeholder: 'sidekeyPlaceholder' };
+    },
+    forget: async ({ id }) => {
+      forgotten.push(id);
+    },
+  };
+  const reply = {
+    gone,
+    head: (status: number) => void written.push(String(status)),
+    write: (piece: Buffer) => written.push(piece.toString()) > 0,
+    end: () => ended.resolve(),
+  } as unknown as Reply;
+  const sink = new MintReply(reply, { isOver: false, stop: () => ended.resolve() }, 'GET', mints);
+  sink.head(200, 'OK', []);
+  sink.write(Buffer.from('{"token":"a-real-credential"}'));
+  sink.end([]);
+  if (leaves) await new Promise((resolve) => setImmediate(resolve));
+  else await ended.promise;
+  return { written, forgotten };
+}
+
+test('a grant whose client left while it was stored is removed, and nothing is sent', async () => {
+  expect(await answered(true, 1_000)).toEqual({ written: [], forgotten: ['g'] });
+});
+
+test('a grant of an earlier answer stays when the client of a later one leaves', async () => {
+  expect(await answered(true, 999)).toEqual({ written: [], forgotten: [] });
+});
+
+test('the answer is sent once the grant is stored', async () => {
+  expect(await answered(false, 1_000)).toEqual({
+    written: ['200', '{"token":"sidekeyPlaceholder"}'],
+    forgotten: [],
+  });
+});
