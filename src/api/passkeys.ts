@@ -110,7 +110,10 @@ export function createPasskeys({ store, vault, now }: PasskeyParts) {
         authenticatorSelection: { residentKey: 'required', userVerification: 'required' },
       });
     },
-    /** Returns a new passkey, for the caller to store. @throws SidekeyError `input_invalid` if it is invalid */
+    /**
+     * Returns a new passkey, for the caller to store.
+     * @throws SidekeyError `input_invalid` if it is invalid
+     */
     async created(
       person: string,
       origin: string | null,

@@ -131,7 +131,9 @@ export function planOf(input: PlanInput) {
   return {
     /** Working folder of the command. */
     folder,
-    /** Homes, and a folder with Sidekey's files. Mounted without hidden entries: a rename brings none back. */
+    /**
+     * Homes, and a folder with Sidekey's files. Mounted without hidden entries: a rename brings none back.
+     */
     assembled: sidekeyPlaces.includes(folder) ? [...homes, folder] : homes,
     rules,
     /** Unix sockets that the command may connect to. */

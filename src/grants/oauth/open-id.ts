@@ -78,7 +78,10 @@ export function createOpenId({ io, now }: OpenIdParts) {
   }
 
   return {
-    /** Starts a sign-in at the returned URL. @throws SidekeyError `provider_refused`, `upstream_unreachable` */
+    /**
+     * Starts a sign-in at the returned URL.
+     * @throws SidekeyError `provider_refused`, `upstream_unreachable`
+     */
     async begin(client: OpenIdClient): Promise<{ readonly url: string; readonly flow: OpenIdFlow }> {
       const { authorization_endpoint: endpoint = '' } = await serverOf(client);
       const url = URL.parse(endpoint);

@@ -87,7 +87,9 @@ export function createDialer(options: DialerOptions) {
   }
 
   return {
-    /** Connects with TCP, and with TLS for `https`. `alpnProtocol` of the socket is the negotiated protocol. */
+    /**
+     * Connects with TCP, and with TLS for `https`. `alpnProtocol` of the socket is the negotiated protocol.
+     */
     connect: (peer: Peer, { onread, protocols = onlyHttp1 }: ConnectOptions = {}) =>
       dial(peer, { tls: peer.scheme === 'https' ? { protocols } : null, allowHalfOpen: false, onread }),
     /** Connects with TCP only, for a blind tunnel. The socket is half-open: the caller must end our side. */
