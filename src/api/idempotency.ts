@@ -24,6 +24,15 @@ interface Kept {
   readonly answer: { readonly status: number; readonly type: string; readonly body: string } | null;
 }
 
+interface Idempotency {
+  /**
+   * Does the work of a request once, and repeats its response for 24 hours. Errors are not kept.
+   *
+   * @throws SidekeyError `idempotency_conflict`, `input_invalid`
+   */
+  once(request: KeyedRequest, work: () => Promise<Response>): Promise<Response>;
+}
+
 /** Binds a seal to its record. */
 function contextOf(id: string): string {
   return `idempotency/${id}`;
@@ -34,7 +43,7 @@ export function createIdempotency({
   store: { sessions },
   vault,
   now,
-}: Pick<ServiceParts, 'store' | 'vault' | 'now'>) {
+}: Pick<ServiceParts, 'store' | 'vault' | 'now'>): Idempotency {
   const recordOf = (id: string, kept: Kept) => ({
     id,
     expiresAt: now() + (kept.answer === null ? underWayMs : keptMs),
@@ -42,15 +51,7 @@ export function createIdempotency({
   });
 
   return {
-    /**
-     * Does the work of a request once, and repeats its response for 24 hours. Errors are not kept.
-     *
-     * @throws SidekeyError `idempotency_conflict`, `input_invalid`
-     */
-    async once(
-      { key, caller, target, bytes }: KeyedRequest,
-      work: () => Promise<Response>,
-    ): Promise<Response> {
+    async once({ key, caller, target, bytes }, work) {
       if (!/^[\x21-\x7e]{1,255}$/.test(key)) {
         throw inputInvalid('The Idempotency-Key is not 1 to 255 printable characters.', 'use a random UUID');
       }

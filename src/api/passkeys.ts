@@ -34,12 +34,23 @@ interface Site {
 
 type PasskeyParts = Pick<ServiceParts, 'store' | 'vault' | 'now'>;
 
+interface Passkeys {
+  /** @throws SidekeyError `input_invalid` if the page has no name, or the person has too many passkeys */
+  creationOptions(person: string, origin: string | null): Promise<PublicKeyCredentialCreationOptionsJSON>;
+  /** Returns a new passkey, for the caller to store. @throws SidekeyError `input_invalid` if it is invalid */
+  created(person: string, origin: string | null, made: Registration): Promise<PasskeyRecord>;
+  /** @throws SidekeyError `input_invalid` if the page has no name */
+  requestOptions(origin: string | null): Promise<PublicKeyCredentialRequestOptionsJSON>;
+  /** Returns the owner of the passkey; null if it is invalid, or its owner may not use passkeys. */
+  personOf(origin: string | null, response: AuthenticationResponseJSON): Promise<PersonRecord | null>;
+}
+
 interface Registration {
   readonly response: RegistrationResponseJSON;
   readonly label: string;
 }
 
-export function createPasskeys({ store, vault, now }: PasskeyParts) {
+export function createPasskeys({ store, vault, now }: PasskeyParts): Passkeys {
   const seal = (person: string | null, head: Buffer) =>
     Buffer.from(vault.mac('passkey', `challenge/${person ?? ''}/${head.toString('hex')}`), 'hex');
 
@@ -80,11 +91,7 @@ export function createPasskeys({ store, vault, now }: PasskeyParts) {
   }
 
   return {
-    /** @throws SidekeyError `input_invalid` if the page has no name, or the person has too many passkeys */
-    async creationOptions(
-      person: string,
-      origin: string | null,
-    ): Promise<PublicKeyCredentialCreationOptionsJSON> {
+    async creationOptions(person, origin) {
       const { rpID } = siteOf(origin);
       if ((await store.people.get(person))?.identity !== null) {
         throw inputInvalid(
@@ -110,12 +117,7 @@ export function createPasskeys({ store, vault, now }: PasskeyParts) {
         authenticatorSelection: { residentKey: 'required', userVerification: 'required' },
       });
     },
-    /** Returns a new passkey, for the caller to store. @throws SidekeyError `input_invalid` if it is invalid */
-    async created(
-      person: string,
-      origin: string | null,
-      { response, label }: Registration,
-    ): Promise<PasskeyRecord> {
+    async created(person, origin, { response, label }) {
       const { origin: expectedOrigin, rpID: expectedRPID } = siteOf(origin);
       const { verifyRegistrationResponse } = await import('@simplewebauthn/server');
       const checked = await verifyRegistrationResponse({
@@ -129,8 +131,7 @@ export function createPasskeys({ store, vault, now }: PasskeyParts) {
       const { id, publicKey, counter } = checked.registrationInfo.credential;
       return { id, person, publicKey, counter, label, createdAt: now(), usedAt: null };
     },
-    /** @throws SidekeyError `input_invalid` if the page has no name */
-    async requestOptions(origin: string | null): Promise<PublicKeyCredentialRequestOptionsJSON> {
+    async requestOptions(origin) {
       const { generateAuthenticationOptions } = await import('@simplewebauthn/server');
       return generateAuthenticationOptions({
         rpID: siteOf(origin).rpID,
@@ -139,11 +140,7 @@ export function createPasskeys({ store, vault, now }: PasskeyParts) {
         userVerification: 'required',
       });
     },
-    /** Returns the owner of the passkey; null if it is invalid, or its owner may not use passkeys. */
-    async personOf(
-      origin: string | null,
-      response: AuthenticationResponseJSON,
-    ): Promise<PersonRecord | null> {
+    async personOf(origin, response) {
       const { origin: expectedOrigin, rpID: expectedRPID } = siteOf(origin);
       const passkey = await store.people.passkeys.get(response.id);
       if (passkey === null) return null;

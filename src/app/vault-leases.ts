@@ -79,8 +79,8 @@ export function openVaultLeases(client: VaultClient, now: () => number) {
 
   return {
     /**
-     * Reads the secret of a path. All readers share a lease until it is due. It is then renewed or replaced. If
-     * `isRefused`, the upstream refused the secret of the lease, so the lease is replaced.
+     * Reads the secret of a path. All readers share a lease until it is due. It is then renewed or replaced.
+     * If `isRefused`, the upstream refused the secret of the lease, so the lease is replaced.
      * @throws as `VaultClient.request`
      */
     read(path: string, isRefused: boolean): Promise<VaultSecret> {

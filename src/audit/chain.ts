@@ -93,7 +93,14 @@ const forkReasons = 'An older copy of the log was continued, or two machines wri
 export const problemLimit = 10_000;
 
 /** A walk over the pieces of a log. */
-export type ChainWalk = ReturnType<typeof walkChains>;
+export interface ChainWalk {
+  /** Takes the next piece, in the order of the log. Without `extent`, its position is not checked. */
+  see(piece: Piece, place: Place, extent?: Extent): void;
+  /** Takes a gap whose loss was accepted. */
+  accept(gap: Gap): unknown;
+  /** Returns the result, after the last piece. */
+  finish(): ChainFindings;
+}
 
 interface Chain {
   readonly node: string;
@@ -137,7 +144,7 @@ export function walkChains(
     isCopy = false,
     openEnded = false,
   }: WalkOptions = {},
-) {
+): ChainWalk {
   const chains = new Map<string, Chain>();
   const broken: { readonly piece: BrokenPiece; readonly place: Place; readonly file: number }[] = [];
   const problems: Problem[] = [];
@@ -185,7 +192,6 @@ export function walkChains(
     }
   }
 
-  /** Takes the next piece, in the order of the log. Without `extent`, its position is not checked. */
   function see(piece: Piece, place: Place, extent?: Extent): void {
     if (piece.kind !== 'line') {
       if (broken.length < problemLimit) broken.push({ piece, place, file: extent?.number ?? 0 });
@@ -254,7 +260,6 @@ export function walkChains(
     chain.age = age;
   }
 
-  /** Returns the result, after the last piece. */
   function finish(): ChainFindings {
     const all = new Map(chains);
     for (const node of [...heads.keys(), ...starts.keys(), ...anchored.keys(), ...stored.keys()])
@@ -384,12 +389,7 @@ export function walkChains(
     }
   }
 
-  return {
-    see,
-    /** Takes a gap whose loss was accepted. */
-    accept: (gap: Gap) => accepted.push(gap),
-    finish,
-  };
+  return { see, accept: (gap) => accepted.push(gap), finish };
 }
 
 /** Marks a hole at the end of a chain. */

@@ -4,7 +4,7 @@
  */
 import path from 'node:path';
 import { SidekeyError } from '../lib/errors.ts';
-import type { AnchoredLine, Gap, Problem } from './chain.ts';
+import type { AnchoredLine, Problem } from './chain.ts';
 import { type AuditVault, headFile, type HeadRecord, logIdOf, readHeads } from './live-file.ts';
 import { snapshotLog } from './log-files.ts';
 import {
@@ -15,7 +15,7 @@ import {
   parseAnchors,
   type StoredHeads,
 } from './sealed-heads.ts';
-import { type Verification, verifyAudit } from './verify.ts';
+import { verifyAudit } from './verify.ts';
 
 interface LogsOptions {
   /** The log of this machine. */
@@ -31,14 +31,7 @@ interface LogsOptions {
   readonly stored: ReadonlyMap<string, StoredHeads> | undefined;
 }
 
-export interface VerifiedLog {
-  readonly file: string;
-  readonly found: Verification;
-  /** True if the store has heads of this log. */
-  readonly isStored: boolean;
-  /** Lines that the store names, and that were written after a copy was made. */
-  readonly behind: readonly (Gap & { readonly time: string })[];
-}
+export type VerifiedLog = Awaited<ReturnType<typeof verifyOne>>;
 
 /** A log that the store names but that is not among the files. */
 export interface AbsentLog extends Pick<LogPlace, 'host' | 'path'> {
@@ -46,14 +39,7 @@ export interface AbsentLog extends Pick<LogPlace, 'host' | 'path'> {
   readonly chains: readonly Pick<OpenedHead, 'node' | 'seq' | 'time'>[];
 }
 
-export interface LogsVerification {
-  /** Log of this machine; null: it has recorded nothing, and need not have. */
-  readonly own: VerifiedLog | null;
-  readonly copies: readonly VerifiedLog[];
-  readonly absent: readonly AbsentLog[];
-  /** Problems of the store itself. */
-  readonly problems: readonly Problem[];
-}
+export type LogsVerification = Awaited<ReturnType<typeof verifyLogs>>;
 
 interface Known {
   readonly file: string;
@@ -69,14 +55,7 @@ interface Known {
  *
  * @throws SidekeyError as `verifyAudit` and `parseAnchors`; `input_invalid` if a copy does not exist
  */
-export async function verifyLogs({
-  own: ownFile,
-  copies,
-  host,
-  vault,
-  anchors,
-  stored,
-}: LogsOptions): Promise<LogsVerification> {
+export async function verifyLogs({ own: ownFile, copies, host, vault, anchors, stored }: LogsOptions) {
   const mainFile = path.resolve(ownFile);
   const files = new Set([mainFile, ...copies.map((file) => path.resolve(file))]);
   const logs = Array.from(files, (file): Known => {
@@ -133,9 +112,11 @@ export async function verifyLogs({
     }
   }
   return {
+    /** Log of this machine; null: it has recorded nothing, and need not have. */
     own: verified.get(mainFile) ?? null,
     copies: [...verified.values()].filter(({ file }) => file !== mainFile),
     absent,
+    /** Problems of the store itself. */
     problems,
   };
 }
@@ -156,7 +137,7 @@ async function verifyOne(
   vault: AuditVault,
   anchored: Anchored,
   stored: StoredHeads | undefined,
-): Promise<VerifiedLog> {
+) {
   const verification = await verifyAudit({ file, vault, anchored, stored, isCopy });
   const ends = new Map(verification.chains.map(({ node, last }) => [node, last]));
   for (const record of records)
@@ -166,7 +147,14 @@ async function verifyOne(
     const last = ends.get(node) ?? 0;
     return seq > last ? [{ node, from: last + 1, to: seq, time }] : [];
   });
-  return { file, found: verification, isStored: (stored?.heads.size ?? 0) > 0, behind };
+  return {
+    file,
+    found: verification,
+    /** True if the store has heads of this log. */
+    isStored: (stored?.heads.size ?? 0) > 0,
+    /** Lines that the store names, and that were written after a copy was made. */
+    behind,
+  };
 }
 
 function together(anchored: Anchored, others: Anchored): Anchored {

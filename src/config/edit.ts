@@ -12,7 +12,7 @@ import { comparable, markedValues } from './marks.ts';
 import { configInvalid, displayName, formatPath } from './problem.ts';
 import { configSchema } from './schema.ts';
 import { itemTexts, putBlock } from './yaml-block.ts';
-import { type EntryMap, putEntry, putValue, removeEntry } from './yaml-splice.ts';
+import { type EntryMap, putValue, removeEntry } from './yaml-splice.ts';
 
 /** Result of an edit of the allowed-domains map. */
 export interface DomainEdit {
@@ -130,7 +130,7 @@ function put(text: string, pattern: string, value: DomainValue): DomainEdit {
   if (key !== null && typeof value !== 'string' && hasRules(current))
     return { text: putGrant(text, key, asMap(current), value), change: 'replaced', ...place };
   return {
-    text: putEntry(text, 'domains', key ?? canonical, value),
+    text: putValue(text, ['domains', key ?? canonical], value),
     change: key === null ? 'added' : 'replaced',
     ...place,
   };

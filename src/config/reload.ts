@@ -50,9 +50,9 @@ export function followConfig(
   const check = (): Promise<void> => loadAfterNow(() => sources.differ());
   return {
     /**
-     * Called for each request. Returns null if the file has not changed since the last load; else resolves when
-     * the content at the time of this call, or later content, is loaded. One load serves all callers. Invalid
-     * content is loaded once. Under load the file is checked every 5 ms (`createCheckPace`).
+     * Called for each request. Returns null if the file has not changed since the last load; else resolves
+     * when the content at the time of this call, or later content, is loaded. One load serves all callers.
+     * Invalid content is loaded once. Under load the file is checked every 5 ms (`createCheckPace`).
      */
     newest: () => (loading === null && !(isDue() && sources.differ()) ? null : check()),
     /** Checks the file now, and resolves when changed content is loaded. */
@@ -290,8 +290,8 @@ export function configSources(file: string, stampOf = statOf) {
   return {
     /**
      * Reports whether the content differs from the last taken state; false while the config file is missing.
-     * Costs a `stat` (about 1.5 µs) of the file, the folder, and each definition in it. Reads files only after
-     * a change. Synchronous, so that nothing can happen between the check and its consequence.
+     * Costs a `stat` (about 1.5 µs) of the file, the folder, and each definition in it. Reads files only
+     * after a change. Synchronous, so that nothing can happen between the check and its consequence.
      */
     differ(): boolean {
       if (taken?.settled === true && isUntouched(taken)) return false;

@@ -30,14 +30,9 @@ export interface EntryMap {
 export type Entry = YAMLMap.Parsed['items'][number];
 
 /**
- * Sets `section.key` to `value`; `section` is a top-level map, which is created if it is missing. An existing
+ * Sets a value at any depth: `path` has the keys of maps, which are created if they are missing. An existing
  * key keeps its position and spelling.
  */
-export function putEntry(text: string, section: string, key: string, value: EntryValue): string {
-  return putValue(text, [section, key], value);
-}
-
-/** Sets a value at any depth: `path` has the keys of maps, which are created if they are missing. */
 export function putValue(text: string, path: readonly string[], value: EntryValue): string {
   return confirmed(text, splicePut(text, path, value), (before) => withValue(before, path, value));
 }

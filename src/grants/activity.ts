@@ -190,8 +190,8 @@ export function createUseNotes(
   );
   return {
     /**
-     * Notes that a token or a lease was used, and writes it within `patienceMs` (0: as soon as possible). Takes
-     * nanoseconds, for the request path.
+     * Notes that a token or a lease was used, and writes it within `patienceMs` (0: as soon as possible).
+     * Takes nanoseconds, for the request path.
      */
     used(kind: RightUse['kind'], id: string, patienceMs: number): void {
       unwritten.put(`${kind}/${id}`, { kind, id, at: now() }, patienceMs);

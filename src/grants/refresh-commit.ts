@@ -85,9 +85,9 @@ export function createRefreshCommits(
 
   return {
     /**
-     * Stores tokens, and returns the grant with them. Null: other tokens, or the end of the grant, came first,
-     * and the new ones are dropped. `kept`: the store refused them; they stay in memory, unused, and are stored
-     * later. Never rejects.
+     * Stores tokens, and returns the grant with them. Null: other tokens, or the end of the grant, came
+     * first, and the new ones are dropped. `kept`: the store refused them; they stay in memory, unused, and
+     * are stored later. Never rejects.
      * @param isEnd the refresh has succeeded: its note is written, and its lock released, with the tokens
      */
     async commit(base: OAuthGrant, tokens: NewTokens, isEnd: boolean): Promise<Committed | null | 'kept'> {

@@ -65,7 +65,7 @@ function keepAlive(credential: OAuth2Credential, dialect: Dialect | null): Span 
 }
 
 /** Times at which a refresh token expires. */
-export interface RefreshTokenEnds {
+interface RefreshTokenEnds {
   /** Expiry if unused; null: unknown. */
   readonly unusedAt: number | null;
   /** Expiry despite use; null: unknown. */

@@ -149,8 +149,8 @@ export function createSourceValues(parts: SourceValuesParts) {
   return {
     peek,
     /**
-     * Reads the source of a grant, once for all waiting callers. `unwanted`: a value that an upstream refused.
-     * Rejects with the signal's reason.
+     * Reads the source of a grant, once for all waiting callers. `unwanted`: a value that an upstream
+     * refused. Rejects with the signal's reason.
      */
     async obtain(
       opened: OpenedGrant,

@@ -7,7 +7,6 @@ import { address, size } from '../config/scalar.ts';
 import { validate } from '../config/validate.ts';
 import { type FailureCode, failures } from '../lib/failures.ts';
 import { text } from '../lib/text.ts';
-import type { RawFields } from '../proxy/http/fields.ts';
 import {
   foreignInBody,
   foreignInFields,
@@ -19,19 +18,13 @@ import { readBodyFacts } from '../proxy/policy/body.ts';
 import { decideRequest, type Decision, type Policy } from '../proxy/policy/decide.ts';
 import { createDomainMap } from '../proxy/policy/domain-map.ts';
 import type { RequestFacts } from '../proxy/policy/request.ts';
-import { plainRequest, type RuleOutcome, type RuleStep } from '../proxy/policy/rule.ts';
+import { plainRequest, type RuleStep } from '../proxy/policy/rule.ts';
 import { CredentialFinder } from '../proxy/schemes/forms.ts';
 
 /** Requests with expected decisions, and their comparison with the decisions of a config. */
 
 /** A case and its result. */
-export interface Tested {
-  readonly of: PolicyCase;
-  readonly decision: Decision;
-  readonly steps: readonly RuleStep[];
-  readonly got: Got;
-  readonly passed: boolean;
-}
+export type Tested = ReturnType<typeof testCase>;
 
 /** Decision of the rules, even if they only report. */
 interface Got {
@@ -47,7 +40,7 @@ export function testCases(config: Config, cases: readonly PolicyCase[]): readonl
   return cases.map((of) => testCase(policy, finder, of));
 }
 
-function testCase(policy: Policy, finder: CredentialFinder, of: PolicyCase): Tested {
+function testCase(policy: Policy, finder: CredentialFinder, of: PolicyCase) {
   const steps: RuleStep[] = [];
   const decision = decideRequest(policy, of.facts, steps);
   const judged = gotOf(decision);
@@ -86,20 +79,7 @@ function isNamed({ rule, ruleName }: Decision, named: string): boolean {
 }
 
 /** A request with its expected decision. */
-export interface PolicyCase {
-  /** The request as written, without its query, which may contain keys. */
-  readonly request: string;
-  /** Line in the file. */
-  readonly line: number;
-  readonly facts: RequestFacts;
-  readonly fields: RawFields;
-  readonly bytes: Buffer;
-  readonly expect: RuleOutcome;
-  /** Name or position of the expected rule; null: any. */
-  readonly rule: string | null;
-  /** Error code of the refusal; null: any. */
-  readonly code: FailureCode | null;
-}
+export type PolicyCase = ReturnType<typeof caseOf>;
 
 const request = text<Pick<RequestFacts, 'method' | 'authority' | 'path'>>(
   { description: 'METHOD URL' },
@@ -162,14 +142,16 @@ export function parseCases(content: string, name: string, now: number): readonly
   return checked.value.map((written, index) => caseOf(written, index, document, now));
 }
 
-function caseOf(written: Written, index: number, document: ConfigDocument, now: number): PolicyCase {
+function caseOf(written: Written, index: number, document: ConfigDocument, now: number) {
   const { body } = written;
   // A text is sent unchanged; any other value as JSON.
   const bytes = Buffer.from(body === undefined ? '' : typeof body === 'string' ? body : JSON.stringify(body));
   const contentType = written.content_type ?? (bytes.length === 0 ? null : 'application/json');
   const asWritten = (document.value as readonly { readonly request: string }[])[index]?.request ?? '';
   return {
+    /** The request as written, without its query, which may contain keys. */
     request: asWritten.split('?', 1)[0] ?? '',
+    /** Line in the file. */
     line: document.position([index]).line,
     facts: {
       ...plainRequest,
@@ -187,7 +169,9 @@ function caseOf(written: Written, index: number, document: ConfigDocument, now: 
     fields: Object.entries(written.headers ?? {}).flat(),
     bytes,
     expect: written.expect,
+    /** Name or position of the expected rule; null: any. */
     rule: written.rule ?? null,
+    /** Error code of the refusal; null: any. */
     code: written.code ?? null,
   };
 }

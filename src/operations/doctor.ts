@@ -16,14 +16,6 @@ import type { Probed, ProbePrograms } from './program-probe.ts';
 
 /** The examination of the setup and of the programs that use the proxy: `sidekey doctor`. */
 
-interface Examination {
-  readonly findings: readonly Finding[];
-  readonly probed: readonly Probed[];
-  /** Problems outside of Sidekey. */
-  readonly notes: readonly Need[];
-  readonly needs: readonly (Need & { readonly about: string })[];
-}
-
 /** Parts of an examination. */
 interface ExaminationParts extends Pick<Call, 'now' | 'withFetch'> {
   /** Null: the config file is not valid. */
@@ -66,7 +58,7 @@ export const examineSetup = reading({
 });
 
 /** Examines the setup, unless only some programs are named. The config file need not be valid. */
-export async function examine(parts: ExaminationParts, { only, offline }: Choice): Promise<Examination> {
+export async function examine(parts: ExaminationParts, { only, offline }: Choice) {
   const [findings, { probed, notes }] = await Promise.all([
     only === undefined ? examineMachine(parts, offline === true) : [],
     parts.probePrograms(
@@ -77,6 +69,7 @@ export async function examine(parts: ExaminationParts, { only, offline }: Choice
   return {
     findings,
     probed,
+    /** Problems outside of Sidekey. */
     notes: [
       ...notes.map((sentence) => ({ sentence, hint: null })),
       ...probed.flatMap((each) => noteOn(each) ?? []),

@@ -3,12 +3,7 @@ import type { Config } from '../config/config.ts';
 import { clockOf, dueAt, endOf, isRefreshable, type OpenedGrant } from '../domain/credential.ts';
 import { type Grant, hasEnded, stateNow } from '../domain/grant.ts';
 import type { Dialect } from '../domain/provider.ts';
-import {
-  comingRefresh,
-  refreshTimesOf,
-  type RefreshTokenEnds,
-  refreshTokenEndsOf,
-} from '../grants/refresh-times.ts';
+import { comingRefresh, refreshTimesOf, refreshTokenEndsOf } from '../grants/refresh-times.ts';
 import { withoutStop } from '../lib/text.ts';
 import type { GrantActivity } from '../store/store.ts';
 import { isoOrNull } from './format.ts';
@@ -43,17 +38,7 @@ export function clockAnswer({ refreshToken, failure, next, ...clocks }: Clocks) 
 }
 
 /** Times in milliseconds since the epoch; null: none, or unknown. */
-export interface Clocks {
-  readonly obtainedAt: number | null;
-  readonly endsAt: number | null;
-  /** Time from which a use refreshes the token. */
-  readonly dueAt: number | null;
-  readonly refreshToken: RefreshTokenEnds;
-  readonly usedAt: number | null;
-  readonly refreshedAt: number | null;
-  readonly failure: Failure | null;
-  readonly next: Next;
-}
+export type Clocks = ReturnType<typeof clocksOf>;
 
 /** The last failed refresh since the credential was stored. */
 interface Failure {
@@ -85,7 +70,7 @@ interface ClockParts {
   readonly now: number;
 }
 
-export function clocksOf(opened: OpenedGrant, parts: ClockParts): Clocks {
+export function clocksOf(opened: OpenedGrant, parts: ClockParts) {
   const { grant, sealed } = opened;
   const { credential } = sealed;
   const { activity, dialect } = parts;
@@ -93,6 +78,7 @@ export function clocksOf(opened: OpenedGrant, parts: ClockParts): Clocks {
     obtainedAt:
       credential.type === 'oauth2' && credential.accessToken !== null ? credential.obtainedAt : null,
     endsAt: endOf(credential),
+    /** Time from which a use refreshes the token. */
     dueAt: dueAt(credential, parts.tokens.skewMs),
     refreshToken: refreshTokenEndsOf(sealed, { dialect, consentedAt: consentOf(opened) }),
     usedAt: activity?.usedAt ?? null,

@@ -84,13 +84,7 @@ export interface AddedGrant extends Prepared, KeptGrant {
 }
 
 /** Result of an import. */
-export interface Imported {
-  readonly added: readonly AddedGrant[];
-  /** Number of credentials that were stored before (`resume`). */
-  readonly skipped: number;
-  /** Number of credentials that an interrupt left out. */
-  readonly left: number;
-}
+export type Imported = Awaited<ReturnType<typeof storePrepared>>;
 
 export function addedAnswer({
   grant,
@@ -150,7 +144,7 @@ export async function storePrepared(
   parts: Changing,
   prepared: readonly Prepared[],
   wanted: Pick<Wanted, 'replace' | 'resume' | 'verify'>,
-): Promise<Imported> {
+) {
   const { during, now, onInterrupt } = parts;
   const entries = await remaining(parts, prepared, wanted);
   const isVerified = wanted.verify !== false;
@@ -190,7 +184,9 @@ export async function storePrepared(
   }).finally(giveBack);
   return {
     added: await withDomains(parts, stored),
+    /** Number of credentials that were stored before (`resume`). */
     skipped: prepared.length - entries.length,
+    /** Number of credentials that an interrupt left out. */
     left: entries.length - stored.length,
   };
 }

@@ -3,7 +3,7 @@ import { hashToken, newSecret } from '../agents/authentication.ts';
 import { recordChange } from '../audit/log.ts';
 import type { Config } from '../config/config.ts';
 import type { Grant } from '../domain/grant.ts';
-import type { GrantedTtl, Lease } from '../domain/lease.ts';
+import type { Lease } from '../domain/lease.ts';
 import type { CredentialEntry } from '../grants/credential-input.ts';
 import { keepGrant } from '../grants/keep.ts';
 import { removeGrantsOfEndedLeases } from '../grants/lease-grants.ts';
@@ -35,14 +35,6 @@ export interface LeaseOrder {
   readonly credentials?: readonly CredentialEntry[];
 }
 
-/** A new lease with its token. */
-interface MadeLease {
-  readonly lease: LeaseRecord;
-  readonly secret: string;
-  readonly reach: Reach;
-  readonly ttl: GrantedTtl;
-}
-
 /** Milliseconds after which an ended lease is deleted. */
 const forgetAfterMs = 90 * 86_400_000;
 
@@ -53,7 +45,7 @@ const forgetAfterMs = 90 * 86_400_000;
  * @throws SidekeyError `not_found`, `input_invalid`, `grant_missing`, `grant_ambiguous`, `provider_unknown`,
  *   `already_exists`, `audit_unavailable`
  */
-export async function makeLease(parts: Opened, order: LeaseOrder, at: number): Promise<MadeLease> {
+export async function makeLease(parts: Opened, order: LeaseOrder, at: number) {
   const { store, audit, config } = parts;
   const id = randomUUID();
   const credentials = prepareCredentials(order.credentials ?? [], id, config.providers);

@@ -12,19 +12,7 @@ import { questionOf } from './dry-run-request.ts';
 /** Requests of the command of a lease, by the audit log. */
 
 /** Number of requests of a command, by result. */
-export interface RequestCounts {
-  /** Requests with a credential. */
-  readonly requests: number;
-  /** Hosts that were reached without a credential, as `host:port`, in order. */
-  readonly tunnelled: readonly string[];
-  /** Allowed requests that failed here or at the upstream server. */
-  readonly failed: number;
-  readonly refused: number;
-  /** Each kind of refusal once, in order of first occurrence. */
-  readonly refusals: readonly Refused[];
-  /** Each kind of failure once, in order of first occurrence. */
-  readonly failures: readonly Refused[];
-}
+export type RequestCounts = ReturnType<typeof countRequests>;
 
 /** Requests to one host that were refused, or failed, for one reason. */
 interface Refused {
@@ -33,7 +21,7 @@ interface Refused {
   readonly count: number;
 }
 
-export function countRequests(lines: Iterable<AuditLine>): RequestCounts {
+export function countRequests(lines: Iterable<AuditLine>) {
   const requests = new Set<string>();
   const tunnelled = new Set<string>();
   const refusals = new Map<string, Refused>();
@@ -57,11 +45,16 @@ export function countRequests(lines: Iterable<AuditLine>): RequestCounts {
     }
   }
   return {
+    /** Requests with a credential. */
     requests: requests.size,
+    /** Hosts that were reached without a credential, as `host:port`, in order. */
     tunnelled: [...tunnelled].toSorted(),
+    /** Allowed requests that failed here or at the upstream server. */
     failed,
     refused,
+    /** Each kind of refusal once, in order of first occurrence. */
     refusals: [...refusals.values()],
+    /** Each kind of failure once, in order of first occurrence. */
     failures: [...failedKinds.values()],
   };
 }
@@ -97,13 +90,7 @@ export function requestCounter(file: string, node: string | null): (lease: strin
 }
 
 /** Requests that were refused or failed, with the next step. */
-export interface RefusalWithHint {
-  readonly host: string;
-  readonly port: number | null;
-  readonly code: string;
-  readonly count: number;
-  readonly hint: string | null;
-}
+export type RefusalWithHint = ReturnType<typeof shown>;
 
 /**
  * Adds remedies, which the audit file does not contain: a dry run of each request, as by `sidekey explain`,
@@ -125,7 +112,7 @@ export function withTableHints(failed: readonly Refused[]): readonly RefusalWith
   return failed.map((each) => shown(each, tableHint(each.line.code)));
 }
 
-function shown({ line, count }: Refused, hint: Hint | null): RefusalWithHint {
+function shown({ line, count }: Refused, hint: Hint | null) {
   const { host = '', port = null, code = 'internal' } = line;
   return { host, port, code, count, hint: hint === null ? null : hintText(hint) };
 }

@@ -167,39 +167,7 @@ export function parseLinkPath(path: string): LinkParts | null {
 }
 
 /** JSON message of the webhook. Its member names are public. */
-export interface QuestionMessage {
-  /** One line for chat programs. */
-  readonly text: string;
-  readonly id: string;
-  /** Time at which the question expires: ISO 8601. */
-  readonly expires_at: string;
-  readonly agent: string | null;
-  readonly lease: string | null;
-  readonly purpose: string | null;
-  /** The `operation` of the question. */
-  readonly operation: string | null;
-  readonly method: string;
-  /** URL of the request without the query. */
-  readonly url: string;
-  /** Parts that the message omits: the query, and the announced bytes of the body; null: unknown length. */
-  readonly has_query: boolean;
-  /** Names of the header fields that are not common. */
-  readonly field_names: readonly string[];
-  readonly body_bytes: number | null;
-  readonly grant: string;
-  readonly user: string;
-  readonly provider: string;
-  /** `Sidekey-Reason` of the agent. */
-  readonly reason: string | null;
-  /** Position of the rule in the config, and its name. */
-  readonly rule: string;
-  readonly rule_name: string | null;
-  /** Possible answers, each with its effect, and a last line about further requests. */
-  readonly answers: readonly string[];
-  /** Link to answer; its holder may answer. Null: no pages are served. */
-  readonly link: string | null;
-  readonly command: string;
-}
+export type QuestionMessage = ReturnType<typeof questionMessage>;
 
 /** A question for receivers. */
 export interface Announcement {
@@ -222,29 +190,39 @@ function summaryOf(question: Question): string {
 }
 
 /** Returns the message for a question. @param link the complete link */
-export function questionMessage(question: Question, link: string | null): QuestionMessage {
+export function questionMessage(question: Question, link: string | null) {
   const { id, expiresAt, who, method, scheme, authority, path, grantName, grantUser } = question;
   const command = hintText(remedy('approval.answer', { approval: id }));
   return {
+    /** One line for chat programs. */
     text: `${summaryOf(question)} Answer: ${link ?? command}`,
     id,
+    /** Time at which the question expires: ISO 8601. */
     expires_at: new Date(expiresAt).toISOString(),
     agent: who.agent,
     lease: who.lease,
     purpose: question.purpose,
+    /** The `operation` of the question. */
     operation: question.operation,
     method,
+    /** URL of the request without the query. */
     url: `${scheme}://${authority}${path}`,
+    /** Parts that the message omits: the query, and the announced bytes of the body; null: unknown length. */
     has_query: question.query !== null,
+    /** Names of the header fields that are not common. */
     field_names: question.fields.map(fieldName),
     body_bytes: question.bodyBytes,
     grant: grantName,
     user: grantUser,
     provider: question.provider,
+    /** `Sidekey-Reason` of the agent. */
     reason: question.reason,
+    /** Position of the rule in the config, and its name. */
     rule: question.rule,
     rule_name: question.ruleName,
+    /** Possible answers, each with its effect, and a last line about further requests. */
     answers: [...choicesOf(question).map(({ label, effect }) => `${label}: ${effect}`), likeText(question)],
+    /** Link to answer; its holder may answer. Null: no pages are served. */
     link,
     command,
   };

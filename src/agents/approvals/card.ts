@@ -27,15 +27,7 @@ interface NamedParameter {
 }
 
 /** Texts about a question that a person reads. Deceptive characters of an agent are escaped. */
-export interface Card {
-  readonly title: string;
-  readonly method: string;
-  readonly url: string;
-  /** Header fields and trailers, the body, and the reason of the agent; absent ones are omitted. */
-  readonly quotes: readonly Quote[];
-  readonly facts: readonly { readonly name: string; readonly value: string }[];
-  readonly like: string;
-}
+export type Card = ReturnType<typeof cardOf>;
 
 /** A text in parts. Those with a parameter that the rule restricts are marked. */
 export interface Quote {
@@ -47,7 +39,7 @@ export interface Quote {
 export function cardOf(
   question: Question,
   { body, account, named }: KnownFacts = { body: null, account: null, named: [] },
-): Card {
+) {
   const { who, method, scheme, authority, path, query, operation, bodyBytes, purpose, reason } = question;
   const { fields, client, grantName, provider, grantUser, rule, ruleName } = question;
   const asker = who.agent ?? 'a caller without a token';
@@ -65,6 +57,7 @@ export function cardOf(
     title: `May ${untrusted(asker)} ${operation ?? 'send this request'}?`,
     method: untrusted(method),
     url: untrusted(`${scheme}://${authority}${path}${query === null ? '' : `?${query}`}`),
+    /** Header fields and trailers, the body, and the reason of the agent; absent ones are omitted. */
     quotes: [
       ...(fields.length === 0
         ? []

@@ -37,7 +37,10 @@ export async function proposedEntry(change: ProposedDomainChange, file: string, 
     diff: unifiedDiff(previous, edit.text, displayName(file)),
     /** Content of the entry, for the audit. */
     summary,
-    /** Writes the file, audited first. @throws SidekeyError as `writeConfigAtomically`; `audit_unavailable` */
+    /**
+     * Writes the file, audited first.
+     * @throws SidekeyError as `writeConfigAtomically`; `audit_unavailable`
+     */
     write: (audit: Pick<AuditLog, 'append' | 'note'>) =>
       recordChange(audit, { event: 'domain.changed', host: edit.pattern, reason: summary }, () =>
         writeConfigAtomically(file, edit.text, { env, previous }),

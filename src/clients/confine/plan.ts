@@ -9,7 +9,7 @@ import { makeFolder } from '../../lib/os.ts';
 import { packageRoot } from '../../lib/package-files.ts';
 import { isWithin, realPath, realPathMemo } from '../../lib/paths.ts';
 import { shellWord } from '../../lib/text.ts';
-import { type Access, type AccessRules, accessTo, privateFolders } from './access.ts';
+import { type Access, accessTo, privateFolders } from './access.ts';
 import { closedFolders, gitPaths, isFile, maxNested, repositoriesBelow } from './git-files.ts';
 import {
   homeFolders,
@@ -23,23 +23,7 @@ import {
 } from './places.ts';
 
 /** Files and sockets that a confined command may use. All paths are absolute and have no symbolic links. */
-export interface Plan {
-  /** Working folder of the command. */
-  readonly folder: string;
-  /** Homes, and a folder with Sidekey's files. Mounted without hidden entries: a rename brings none back. */
-  readonly assembled: readonly string[];
-  readonly rules: AccessRules;
-  /** Unix sockets that the command may connect to. */
-  readonly sockets: readonly string[];
-  /** Number of credential files and folders that exist and are hidden. */
-  readonly hidden: number;
-  /** True if the command may write to its working folder. */
-  readonly writesFolder: boolean;
-  /** Paths of programs that run outside later, and do not exist yet. The command may create them. */
-  readonly unborn: readonly string[];
-  /** Content of the files that are `fixed`. A program outside that replaces one takes its mount away. */
-  readonly contents: ReadonlyMap<string, string>;
-}
+export type Plan = ReturnType<typeof planOf>;
 
 /** Exceptions that the person makes. */
 export interface Exceptions {
@@ -67,7 +51,7 @@ const sharedRunFolders = ['/run/current-system', '/run/wrappers', '/run/opengl-d
  * @throws SidekeyError `not_found`: a path of an exception does not exist; `input_invalid`: an exception
  * names files of Sidekey, or a protected path is a symbolic link
  */
-export function planOf(input: PlanInput): Plan {
+export function planOf(input: PlanInput) {
   const { env, config, program } = input;
   const folder = realPath(input.folder);
   const homes = homeFolders(env);
@@ -145,15 +129,24 @@ export function planOf(input: PlanInput): Plan {
   for (const path of shown) rules.set(path, 'read');
   for (const path of hideable) rules.set(path, 'absent');
   return {
+    /** Working folder of the command. */
     folder,
+    /**
+     * Homes, and a folder with Sidekey's files. Mounted without hidden entries: a rename brings none back.
+     */
     assembled: sidekeyPlaces.includes(folder) ? [...homes, folder] : homes,
     rules,
+    /** Unix sockets that the command may connect to. */
     sockets,
+    /** True if the command may write to its working folder. */
     writesFolder,
+    /** Paths of programs that run outside later, and do not exist yet. The command may create them. */
     unborn,
+    /** Content of the files that are `fixed`. A program outside that replaces one takes its mount away. */
     contents: new Map(
       Array.from(rules).flatMap(([path, access]) => (access === 'fixed' ? contentOf(path) : [])),
     ),
+    /** Number of credential files and folders that exist and are hidden. */
     hidden: new Set(hidden.filter((path) => rules.get(path) === 'absent' && existsSync(path))).size,
   };
 }

@@ -49,7 +49,8 @@ export async function beginDeviceConsent(
     /**
      * Polls until the person has answered.
      *
-     * @throws SidekeyError `consent_declined`, `consent_missing`, `provider_refused`; the reason of the signal
+     * @throws SidekeyError `consent_declined`, `consent_missing`, `provider_refused`; the reason of the
+     * signal
      */
     tokens,
   };

@@ -50,6 +50,18 @@ export interface SignIn {
   readonly auth: 'none' | 'basic' | 'post';
 }
 
+interface OpenId {
+  /** Starts a sign-in at the returned URL. @throws SidekeyError `provider_refused`, `upstream_unreachable` */
+  begin(client: OpenIdClient): Promise<{ readonly url: string; readonly flow: OpenIdFlow }>;
+  /**
+   * Completes a sign-in.
+   *
+   * @throws SidekeyError `bad_request`: the callback is not of this flow; `consent_declined`;
+   * `provider_refused`; `upstream_unreachable`
+   */
+  finish(client: OpenIdClient, callback: OpenIdCallback): Promise<SignIn>;
+}
+
 interface OpenIdParts {
   /** Returns the means of the next requests. */
   readonly io: () => Promise<DocumentIo>;
@@ -62,7 +74,7 @@ const cacheTimes = { freshMs: 600_000, maxPauseMs: 30_000 };
 const skewS = 60;
 
 /** Returns a sign-in that caches the metadata of the last issuer. */
-export function createOpenId({ io, now }: OpenIdParts) {
+export function createOpenId({ io, now }: OpenIdParts): OpenId {
   let last: { readonly issuer: string; readonly metadata: Reading<oauth.AuthorizationServer> } | null = null;
 
   function serverOf({ issuer }: OpenIdClient): Promise<oauth.AuthorizationServer> {
@@ -78,8 +90,7 @@ export function createOpenId({ io, now }: OpenIdParts) {
   }
 
   return {
-    /** Starts a sign-in at the returned URL. @throws SidekeyError `provider_refused`, `upstream_unreachable` */
-    async begin(client: OpenIdClient): Promise<{ readonly url: string; readonly flow: OpenIdFlow }> {
+    async begin(client) {
       const { authorization_endpoint: endpoint = '' } = await serverOf(client);
       const url = URL.parse(endpoint);
       if (url?.protocol !== 'https:')
@@ -102,16 +113,7 @@ export function createOpenId({ io, now }: OpenIdParts) {
       for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
       return { url: url.href, flow };
     },
-    /**
-     * Completes a sign-in.
-     *
-     * @throws SidekeyError `bad_request`: the callback is not of this flow; `consent_declined`;
-     * `provider_refused`; `upstream_unreachable`
-     */
-    async finish(
-      client: OpenIdClient,
-      { flow, parameters, clientSecret, needed }: OpenIdCallback,
-    ): Promise<SignIn> {
+    async finish(client, { flow, parameters, clientSecret, needed }) {
       const server = await serverOf(client);
       const relyingParty: oauth.Client = { client_id: client.clientId, [oauth.clockTolerance]: skewS };
       const options = requestOptions(await io());

@@ -8,18 +8,7 @@ import { isScope } from './scopes.ts';
 
 /** The challenge of an API, and its metadata (RFC 9728). */
 
-export interface ProtectedResource {
-  /** Identifier of the API as it writes it, for `resource` (RFC 8707); null: no metadata. */
-  readonly resource: string | null;
-  /** Authorization servers of the metadata; empty: it names none. */
-  readonly servers: readonly string[];
-  /** Scopes of the challenge, else of the metadata. */
-  readonly scopes: readonly string[];
-  /** All scopes that challenge and metadata name. */
-  readonly knownScopes: readonly string[];
-  /** True if an MCP server accepted `initialize` without a token. */
-  readonly isOpen: boolean;
-}
+export type ProtectedResource = Awaited<ReturnType<typeof protectedResource>>;
 
 /**
  * Asks the API, and reads the metadata at the place that its challenge names, else at the well-known places.
@@ -27,7 +16,7 @@ export interface ProtectedResource {
  * @throws SidekeyError `provider_refused`: the metadata is of another resource; `address_blocked`,
  * `upstream_unreachable`
  */
-export async function protectedResource(address: URL, io: DocumentIo): Promise<ProtectedResource> {
+export async function protectedResource(address: URL, io: DocumentIo) {
   const challenge = await challengeOf(address, io);
   const { origin, pathname, search } = address;
   const path = pathname === '/' ? '' : pathname;
@@ -41,10 +30,15 @@ export async function protectedResource(address: URL, io: DocumentIo): Promise<P
   const document = await firstUsable([...new Map(places).values()], read, io);
   const offered = texts(document?.['scopes_supported']).filter(isScope);
   return {
+    /** Identifier of the API as it writes it, for `resource` (RFC 8707); null: no metadata. */
     resource: document === null ? null : String(document['resource']),
+    /** Authorization servers of the metadata; empty: it names none. */
     servers: texts(document?.['authorization_servers']),
+    /** Scopes of the challenge, else of the metadata. */
     scopes: challenge.scopes.length > 0 ? challenge.scopes : offered,
+    /** All scopes that challenge and metadata name. */
     knownScopes: [...new Set([...challenge.scopes, ...offered])],
+    /** True if an MCP server accepted `initialize` without a token. */
     isOpen: challenge.isOpen,
   };
 }

@@ -43,7 +43,12 @@ interface ConnectOptions {
  * Rejects with SidekeyError `address_blocked`, `upstream_unreachable`, `upstream_tls`, `upstream_protocol` or
  * `upstream_timeout`.
  */
-export type Dialer = ReturnType<typeof createDialer>;
+export interface Dialer {
+  /** Connects with TCP, and with TLS for `https`. `alpnProtocol` of the socket is the negotiated protocol. */
+  connect(peer: Peer, options?: ConnectOptions): Promise<Socket>;
+  /** Connects with TCP only, for a blind tunnel. The socket is half-open: the caller must end our side. */
+  connectBlind(authority: Authority): Promise<Socket>;
+}
 
 const onlyHttp1 = ['http/1.1'];
 
@@ -65,7 +70,7 @@ interface DialerState {
 }
 
 /** Creates a dialer that resumes TLS sessions. */
-export function createDialer(options: DialerOptions) {
+export function createDialer(options: DialerOptions): Dialer {
   const { route, trust, timeoutMs, proxy, hasCa = false, clock = systemClock } = options;
   const state: DialerState = { handshakes: { trust, sessions: sessionsByIdentity(clock) }, hasCa, clock };
 
@@ -87,11 +92,9 @@ export function createDialer(options: DialerOptions) {
   }
 
   return {
-    /** Connects with TCP, and with TLS for `https`. `alpnProtocol` of the socket is the negotiated protocol. */
-    connect: (peer: Peer, { onread, protocols = onlyHttp1 }: ConnectOptions = {}) =>
+    connect: (peer, { onread, protocols = onlyHttp1 } = {}) =>
       dial(peer, { tls: peer.scheme === 'https' ? { protocols } : null, allowHalfOpen: false, onread }),
-    /** Connects with TCP only, for a blind tunnel. The socket is half-open: the caller must end our side. */
-    connectBlind: (authority: Authority) => dial(authority, { tls: null, allowHalfOpen: true }),
+    connectBlind: (authority) => dial(authority, { tls: null, allowHalfOpen: true }),
   };
 }
 

@@ -17,7 +17,7 @@ interface PeerEntry<Pool> {
 }
 
 /** The number of connections of pools. */
-export interface PoolUsage {
+interface PoolUsage {
   /** Connections that exist or are being made, including idle ones. */
   readonly open: number;
   readonly idle: number;

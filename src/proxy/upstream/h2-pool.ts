@@ -39,8 +39,8 @@ export function createStreams({ clock = systemClock, ...options }: StreamsOption
   );
   return {
     /**
-     * Opens a stream to this peer for the user, perhaps before this returns, otherwise on the next session that
-     * has room or is made. Calls `opened` or `unopened`.
+     * Opens a stream to this peer for the user, perhaps before this returns, otherwise on the next session
+     * that has room or is made. Calls `opened` or `unopened`.
      *
      * @param fresh true: no idle session, because another one was just found dead
      */

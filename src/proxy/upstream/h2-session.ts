@@ -323,8 +323,6 @@ export interface NegotiatedProtocol {
 
 export const http1: NegotiatedProtocol = { protocol: 'http/1.1', extendedConnect: false };
 
-export type Protocols = ReturnType<typeof createProtocols>;
-
 /** The last negotiated protocols of upstreams. */
 export type KnownProtocols = ReturnType<typeof createKnownProtocols>;
 
@@ -357,8 +355,8 @@ export function createProtocols(
 ) {
   return {
     /**
-     * Returns the protocol that this upstream selects from `h2` and `http/1.1`. Negotiates an unknown one, and
-     * keeps the connection. Never rejects: `http/1.1` if no connection can be made.
+     * Returns the protocol that this upstream selects from `h2` and `http/1.1`. Negotiates an unknown one,
+     * and keeps the connection. Never rejects: `http/1.1` if no connection can be made.
      */
     of(authority: Authority): NegotiatedProtocol | Promise<NegotiatedProtocol> {
       // HTTP/2 without TLS needs prior knowledge (RFC 9113 §3.3).
