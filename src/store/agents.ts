@@ -4,7 +4,6 @@ import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { ofGrant, ofRight } from './change-log.ts';
 import { leaseEndings } from './grant-checks.ts';
-import type { StoreWrites } from './grants.ts';
 import { all, byName, done, first, inBatches, pageOf, rowsOf, type Run, written } from './queries.ts';
 import {
   anyGrant,
@@ -34,10 +33,15 @@ import type {
 
 type AgentRightsParts = Pick<Store, 'agents' | 'agentTokens' | 'bindings' | 'leases' | 'grantPolicies'>;
 
+export interface RightsWrites {
+  /** Called after a write of rights, with its notifications (see `change-log.ts`). */
+  readonly rightsWritten: (notifications: readonly string[]) => void;
+}
+
 export function sqlAgentRights(
   db: Kysely<Schema>,
   run: Run,
-  { rightsWritten }: Pick<StoreWrites, 'rightsWritten'>,
+  { rightsWritten }: RightsWrites,
 ): AgentRightsParts {
   const change = rightsChange(db, run, rightsWritten);
   return {
@@ -453,7 +457,7 @@ type Change = <Result>(
  * rights see the change. The increment takes the write lock, so no other process changes the values that are
  * read afterwards.
  */
-export function rightsChange(db: Kysely<Schema>, run: Run, wrote: StoreWrites['rightsWritten']): Change {
+export function rightsChange(db: Kysely<Schema>, run: Run, wrote: RightsWrites['rightsWritten']): Change {
   return (write, duplicate) =>
     run(async () => {
       const notes: string[] = [];

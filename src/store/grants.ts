@@ -3,7 +3,7 @@ import { defaultUser, type Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { activityNote } from './activity.ts';
-import { rightsChange, setPolicies } from './agents.ts';
+import { rightsChange, type RightsWrites, setPolicies } from './agents.ts';
 import { ofGrant } from './change-log.ts';
 import { all, done, first, inBatches, pageOf, releaseOf, type Run, written } from './queries.ts';
 import { compare, damaged, type GrantRow, parseTexts, type Schema, unsynced } from './schema.ts';
@@ -17,11 +17,9 @@ import type {
   StoredRefresh,
 } from './store.ts';
 
-export interface StoreWrites {
+export interface StoreWrites extends RightsWrites {
   /** Called after a write of a grant; null: it was removed. */
   readonly grantWritten: (id: string, names: GrantNames | null) => void;
-  /** Called after a write of rights, with its notifications (see `change-log.ts`). */
-  readonly rightsWritten: (notifications: readonly string[]) => void;
   /** Resolves when the writes of `replace` are on the disk. */
   readonly synced: () => Promise<void>;
   readonly now: () => number;
