@@ -4,6 +4,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { ofGrant, ofRight } from './change-log.ts';
 import { leaseEndings } from './grant-checks.ts';
+import type { StoreWrites } from './grants.ts';
 import { all, byName, done, first, inBatches, pageOf, rowsOf, type Run, written } from './queries.ts';
 import {
   anyGrant,
@@ -33,15 +34,10 @@ import type {
 
 type AgentRightsParts = Pick<Store, 'agents' | 'agentTokens' | 'bindings' | 'leases' | 'grantPolicies'>;
 
-export interface RightsWrites {
-  /** Called after a write of rights, with its notifications (see `change-log.ts`). */
-  readonly rightsWritten: (notifications: readonly string[]) => void;
-}
-
 export function sqlAgentRights(
   db: Kysely<Schema>,
   run: Run,
-  { rightsWritten }: RightsWrites,
+  { rightsWritten }: Pick<StoreWrites, 'rightsWritten'>,
 ): AgentRightsParts {
   const change = rightsChange(db, run, rightsWritten);
   return {
@@ -72,8 +68,24 @@ export function sqlAgentRights(
   };
 }
 
+/** Returns the function that writes grants in one transaction with their policies. */
+export function policyWrites(db: Kysely<Schema>, run: Run, wrote: StoreWrites['rightsWritten']) {
+  const change = rightsChange(db, run, wrote);
+  return (
+    changes: Parameters<typeof setPolicies>[1],
+    write: (on: Kysely<Schema>) => Promise<number>,
+    duplicate: () => SidekeyError,
+  ) =>
+    change(async (inside, note) => {
+      for (const { id } of changes) note(ofGrant(id));
+      const rows = await write(inside);
+      if (rows > 0) await setPolicies(inside, changes);
+      return rows;
+    }, duplicate);
+}
+
 /** Changes the policies of up to 1,000 grants, which exist. */
-export async function setPolicies(
+async function setPolicies(
   inside: Transaction<Schema>,
   changes: readonly { readonly id: string; readonly policy: PolicyChange }[],
 ): Promise<void> {
@@ -457,7 +469,7 @@ type Change = <Result>(
  * rights see the change. The increment takes the write lock, so no other process changes the values that are
  * read afterwards.
  */
-export function rightsChange(db: Kysely<Schema>, run: Run, wrote: RightsWrites['rightsWritten']): Change {
+function rightsChange(db: Kysely<Schema>, run: Run, wrote: StoreWrites['rightsWritten']): Change {
   return (write, duplicate) =>
     run(async () => {
       const notes: string[] = [];
