@@ -164,9 +164,9 @@ export async function storePrepared(
           progress(done + count);
         });
         if (isInterrupted) break;
-        const sealed = batch.map((entry, index) => ({
+        const sealed = batch.map(({ credential, audience, ...entry }, index) => ({
           ...entry,
-          sealed: sealedOf(entry, checks[index]!),
+          sealed: { credential, audience, ...detailed(checks[index]!.details) },
           settings: keptSettings(parts, entry.settings),
         }));
         const kept = await keepGrants(parts, sealed, {
@@ -189,10 +189,6 @@ export async function storePrepared(
     /** Number of credentials that an interrupt left out. */
     left: entries.length - stored.length,
   };
-}
-
-function sealedOf({ credential, audience }: Entry, { details }: Verification) {
-  return { credential, audience, ...detailed(details) };
 }
 
 function batchesOf<T>(items: readonly T[]): readonly (readonly T[])[] {

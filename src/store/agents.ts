@@ -63,8 +63,24 @@ export function sqlAgentRights(
   };
 }
 
+/** Returns the function that writes grants in one transaction with their policies. */
+export function policyWrites(db: Kysely<Schema>, run: Run, wrote: StoreWrites['rightsWritten']) {
+  const change = rightsChange(db, run, wrote);
+  return (
+    changes: Parameters<typeof setPolicies>[1],
+    write: (on: Kysely<Schema>) => Promise<number>,
+    duplicate: () => SidekeyError,
+  ) =>
+    change(async (inside, note) => {
+      for (const { id } of changes) note(ofGrant(id));
+      const rows = await write(inside);
+      if (rows > 0) await setPolicies(inside, changes);
+      return rows;
+    }, duplicate);
+}
+
 /** Changes the policies of up to 1,000 grants, which exist. */
-export async function setPolicies(
+async function setPolicies(
   inside: Transaction<Schema>,
   changes: readonly { readonly id: string; readonly policy: PolicyChange }[],
 ): Promise<void> {
@@ -451,7 +467,7 @@ type Change = <Result>(
  * rights see the change. The increment takes the write lock, so no other process changes the values that are
  * read afterwards.
  */
-export function rightsChange(db: Kysely<Schema>, run: Run, wrote: StoreWrites['rightsWritten']): Change {
+function rightsChange(db: Kysely<Schema>, run: Run, wrote: StoreWrites['rightsWritten']): Change {
   return (write, duplicate) =>
     run(async () => {
       const notes: string[] = [];

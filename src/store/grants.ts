@@ -3,8 +3,6 @@ import { defaultUser, type Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { activityNote } from './activity.ts';
-import { rightsChange, setPolicies } from './agents.ts';
-import { ofGrant } from './change-log.ts';
 import { all, done, first, inBatches, pageOf, releaseOf, type Run, written } from './queries.ts';
 import { compare, damaged, type GrantRow, parseTexts, type Schema, unsynced } from './schema.ts';
 import type {
@@ -14,15 +12,16 @@ import type {
   GrantQuery,
   GrantRecord,
   MintedQuery,
+  PolicyChange,
   Store,
   StoredRefresh,
 } from './store.ts';
 
 export interface StoreWrites {
-  /** Called after a write of a grant; null: it was removed. */
-  readonly grantWritten: (id: string, names: GrantNames | null) => void;
   /** Called after a write of rights, with its notifications (see `change-log.ts`). */
   readonly rightsWritten: (notifications: readonly string[]) => void;
+  /** Called after a write of a grant; null: it was removed. */
+  readonly grantWritten: (id: string, names: GrantNames | null) => void;
   /** Resolves when the writes of `replace` are on the disk. */
   readonly synced: () => Promise<void>;
   readonly now: () => number;
@@ -30,16 +29,22 @@ export interface StoreWrites {
   readonly writesInWith: boolean;
 }
 
+/** Writes grants that exist then, in one transaction with their policies. Returns the rows of `write`. */
+type PolicyWrite = (
+  changes: readonly { readonly id: string; readonly policy: PolicyChange }[],
+  write: (on: Kysely<Schema>) => Promise<number>,
+  duplicate: () => SidekeyError,
+) => Promise<number>;
+
 /** Columns that a reference can name. */
 const references = ['id', 'name', 'provider'] as const;
 
 export function sqlGrants(
   db: Kysely<Schema>,
   run: Run,
-  { grantWritten, rightsWritten, synced, now, writesInWith }: StoreWrites,
+  { grantWritten, synced, now, writesInWith }: StoreWrites,
+  policyWrite: PolicyWrite,
 ): Store['grants'] {
-  const change = rightsChange(db, run, rightsWritten);
-
   function refreshNote(id: string, { at }: StoredRefresh, condition = sql<boolean>`true`) {
     return activityNote(db, id, { refreshedAt: at }, { now: now(), condition });
   }
@@ -69,12 +74,7 @@ export function sqlGrants(
     const changes = records.flatMap(({ id, policy }) => (policy === undefined ? [] : [{ id, policy }]));
     if (changes.length === 0) return write(db);
     const duplicate = () => grantExists(records);
-    return change(async (inside, note) => {
-      for (const { id } of changes) note(ofGrant(id));
-      const rows = await write(inside);
-      if (rows > 0) await setPolicies(inside, changes);
-      return rows;
-    }, duplicate);
+    return policyWrite(changes, write, duplicate);
   }
 
   return {

@@ -1,6 +1,6 @@
 import type { Expression, Kysely } from 'kysely';
 import { SidekeyError } from '../lib/errors.ts';
-import { sqlAgentRights } from './agents.ts';
+import { policyWrites, sqlAgentRights } from './agents.ts';
 import { sqlRights } from './rights.ts';
 import { sqlApiKeys } from './api-keys.ts';
 import { sqlPeople } from './people.ts';
@@ -139,7 +139,7 @@ export function sqlStore(parts: SqlStoreParts): Store {
         ),
     },
 
-    grants: sqlGrants(db, run, parts),
+    grants: sqlGrants(db, run, parts, policyWrites(db, run, parts.rightsWritten)),
     grantChecks: sqlGrantChecks(db, run),
 
     ...sqlAgentRights(db, run, parts),

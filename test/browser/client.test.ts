@@ -4,7 +4,9 @@ import { createServer, request } from 'node:http';
 import { stripTypeScriptTypes } from 'node:module';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { arrived, bodies } from '../integration/sdk/programs/bodies.ts';
 import { facts } from '../integration/sdk/programs/story.ts';
+import { startEcho } from '../support/body-echo.ts';
 import { browserProgram, findChromium } from '../support/chromium.ts';
 import { startDevice } from '../support/device-session.ts';
 
@@ -67,6 +69,17 @@ describe(`the API client in a browser page${why}`, { timeout: 60_000 }, () => {
     const [code = ''] = /[A-Z]{4}-[A-Z]{4}(?=\.)/.exec(await page.shows('-')) ?? [];
     await at.server.approve(code);
     expect(await page.evaluate('told')).toEqual(facts);
+  });
+
+  test('of the same origin sends each kind of body', async () => {
+    const { at, origin, page } = await inPage();
+    const options = JSON.stringify({ baseUrl: origin, apiKey: await at.key() });
+    const received = await page.evaluate(`(async () => {
+      const { createClient } = await import('/src/sdk/client/client.ts');
+      const { bodies, sendBodies } = await import('/test/integration/sdk/programs/bodies.ts');
+      return sendBodies(createClient(${options}), '${await startEcho()}', bodies);
+    })()`);
+    expect(received).toEqual(arrived(bodies));
   });
 
   test('of another origin cannot read a response, even with a valid key', async () => {

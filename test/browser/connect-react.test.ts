@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { rolldown } from 'rolldown';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { packageMissing, programs } from '../clients/support/stage.ts';
 import { browsers, type Open } from '../support/browsers.ts';
 import { startConnecting } from '../support/connect-session.ts';
 import { consentIn } from '../support/opened-pages.ts';
@@ -12,11 +13,12 @@ const root = join(import.meta.dirname, '../..');
 
 /** The button, the state of a hook beside it, and a button that removes both. */
 const program = `
-import { createElement as h, StrictMode, useEffect, useState } from 'react';
+import { createElement as h, StrictMode, useEffect, useState, version } from 'react';
 import { createRoot } from 'react-dom/client';
 import { ConnectButton, useConnect } from '../../src/sdk/connect/react.ts';
 
 const baseUrl = document.body.dataset.sidekey;
+globalThis.version = 'React ' + version;
 async function sessionToken() {
   const answer = await fetch('/session', { method: 'POST' });
   if (!answer.ok) throw new Error('no session');
@@ -46,12 +48,25 @@ function Page() {
 createRoot(document.querySelector('main')).render(h(StrictMode, null, h(Page)));
 `;
 
-async function bundle(): Promise<string> {
+/** Versions of React with the folders of its packages; absent: that of the project. */
+const versions: readonly (readonly [name: string, alias?: Readonly<Record<string, string>>])[] = [
+  ['React 19'],
+  [
+    'React 18',
+    {
+      react: join(programs, 'node_modules/react-18'),
+      'react-dom': join(programs, 'node_modules/react-dom-18'),
+    },
+  ],
+];
+
+async function bundle(alias: Readonly<Record<string, string>> = {}): Promise<string> {
   const input = join(import.meta.dirname, 'connect-react-program.js');
   await using made = await rolldown({
     input,
     cwd: root,
     platform: 'browser',
+    resolve: { alias },
     transform: { define: { 'process.env.NODE_ENV': '"development"' } },
     plugins: [
       {
@@ -65,16 +80,28 @@ async function bundle(): Promise<string> {
   return output[0].code;
 }
 
-let script: Promise<string> | undefined;
+const scripts = new Map<unknown, Promise<string>>();
+
+function scriptOf(alias?: Readonly<Record<string, string>>): Promise<string> {
+  const script = scripts.get(alias) ?? bundle(alias);
+  scripts.set(alias, script);
+  return script;
+}
 
 /** Opens the application. `hasSessions: false`: its server fails. */
-async function inBrowser(open: Open, { hasSessions = true } = {}) {
+async function inBrowser(
+  open: Open,
+  {
+    hasSessions = true,
+    alias,
+  }: { hasSessions?: boolean; alias?: Readonly<Record<string, string>> | undefined } = {},
+) {
   const server = createServer((request, response) => {
     void (async () => {
       response.statusCode = request.url === '/session' && !hasSessions ? 500 : 200;
       if (request.url === '/session')
         return (await at.session({ return_url: undefined, popup_origin: origin })).session_token;
-      if (request.url === '/program.js') return (script ??= bundle());
+      if (request.url === '/program.js') return scriptOf(alias);
       response.setHeader('content-type', 'text/html; charset=utf-8');
       return `<!doctype html><title>App</title><body data-sidekey="${at.url}"><main></main><script src="/program.js"></script>`;
     })().then((text) => response.end(text));
@@ -100,17 +127,25 @@ async function inBrowser(open: Open, { hasSessions = true } = {}) {
 describe.each(browsers)('the React component in %s%s', { timeout: 60_000 }, (_name, _why, open) => {
   const test = it.skipIf(open === null);
 
-  test('shows an open popup, a closed one, and a connected account', async () => {
-    const { page, click, opened } = await inBrowser(open);
-    const close = await opened('#open');
-    await page.shows('now open - -');
-    await close();
-    await page.shows('now idle - - exit');
-    const second = page.popup();
-    await click('#open');
-    await consentIn(await second);
-    await page.shows('now connected - grant exit success');
-  });
+  it.for(versions)(
+    'with %s shows an open popup, a closed one, and a connected account',
+    async ([name, alias], context) => {
+      context.skip(
+        open === null || (alias !== undefined && packageMissing('react-18') !== false),
+        `no browser, or no ${name}`,
+      );
+      const { page, click, opened } = await inBrowser(open, { alias });
+      const close = await opened('#open');
+      await page.shows('now open - -');
+      await close();
+      await page.shows('now idle - - exit');
+      const second = page.popup();
+      await click('#open');
+      await consentIn(await second);
+      await page.shows('now connected - grant exit success');
+      expect(await page.evaluate('version')).toContain(name);
+    },
+  );
 
   test('has a button with the props of a button', async () => {
     const { page, opened } = await inBrowser(open);

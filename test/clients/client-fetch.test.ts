@@ -162,6 +162,14 @@ test.skipIf(packageMissing('@googleapis/gmail'))(
   },
 );
 
+test.skipIf(packageMissing('googleapis'))('the whole package googleapis reads two services', async () => {
+  const { facts } = await told('googleapis', {
+    'GET /drive/v3/about?fields=user': () => ({ user: { displayName: 'Alice' } }),
+    'GET /calendar/v3/calendars/primary/events': () => ({ items: [{ summary: 'é' }] }),
+  });
+  expect(facts).toEqual({ user: 'Alice', events: ['é'] });
+});
+
 test.skipIf(packageMissing('octokit'))(
   'a denied request fails with its status, and no library repeats it',
   async () => {

@@ -101,7 +101,8 @@ function encoded(
   broken: AbortController,
 ): Pick<ApiRequest, 'body'> & { readonly type?: object } {
   if (given === undefined || given === null) return { body: undefined };
-  if (typeof given === 'string') return { body: given };
+  // `fetch` of Bun sends no type.
+  if (typeof given === 'string') return { body: given, type: { 'content-type': 'text/plain;charset=UTF-8' } };
   if (ArrayBuffer.isView(given)) return { body: given as Uint8Array };
   // So is a ReadableStream, except in old browsers.
   if (Symbol.asyncIterator in Object(given)) return { body: streamOf(given as AsyncIterable<Chunk>, broken) };

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { linesOf, packagesMissing, startPython, systemPython } from '../../support/python-program.ts';
 import { startService } from '../../support/service.ts';
 import { startTokenServer } from '../../support/token-server.ts';
 
@@ -142,6 +143,32 @@ test('an OAuth token is stored, listed, read, refreshed and deleted as on the pa
   }
   expect(await send('GET user-42/tokens')).toEqual({ status: 200, body: [] });
 });
+
+const python = { ...systemPython, command: process.env['SIDEKEY_TEST_PYTHON'] ?? systemPython.command };
+const noPydantic = packagesMissing(python, 'httpx', 'pydantic');
+
+test.skipIf(noPydantic)(
+  'a client with a pydantic model for each answer of the page reads all of them',
+  async () => {
+    const { key, server, url } = await startGateway();
+    const { accessToken, refreshToken } = server.consent('alice');
+    const token = { ...googleToken({ accessToken, refreshToken }), expires_at: undefined };
+    const service = { url, key: () => key({ scopes: tokenScopes }) };
+    const env = { TOKEN: JSON.stringify(token) };
+    const program = ['test/integration/sdk/programs/tokens.py'];
+    const [answers] = await linesOf(await startPython(service, program, env, python));
+    const facts = { integration_key: 'google', provider: 'google', token_type: 'oauth2' };
+    const read = { ...facts, scopes: ['calendar', 'email'], is_expired: false };
+    expect(answers).toMatchObject([
+      { ...facts, message: 'Token stored successfully for google' },
+      read,
+      { ...read, refreshed: false, token_data: { access_token: accessToken, refresh_token: refreshToken } },
+      { integration_key: 'google', success: true, message: 'Token refreshed successfully' },
+      { integration_key: 'google', message: 'Token for google deleted successfully' },
+      { detail: 'Token not found for integration google' },
+    ]);
+  },
+);
 
 const jwt = 'eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9.c2ln';
 const pem = '-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n';

@@ -142,8 +142,7 @@ class AsyncSidekey(AsyncOperations):
         return {**{name: value for name, value in inherited if name not in found["remove"]}, **found["set"]}
 
     async def _call(self, operation: str, given: dict[str, Any]) -> Any:
-        response = await self._sent(self._http, request_of(self._http, operation, given), API_METHODS)
-        return content_of(response)
+        return content_of(await self._sent(self._http, request_of(self._http, operation, given), API_METHODS))
 
     async def _pages(self, operation: str, given: dict[str, Any]) -> AsyncIterator[Any]:
         cursor = UNSET

@@ -54,7 +54,7 @@ class _Raw(HTTPResponse):
             yield chunk
 
 
-def _limits(timeout: Any) -> httpx.Timeout:
+def _limits(timeout: Any) -> dict[str, float | None]:
     """Returns a timeout of requests: seconds, a tuple (connect, read), an object of urllib3, or None."""
     if not isinstance(timeout, Timeout):
         connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
@@ -62,9 +62,8 @@ def _limits(timeout: Any) -> httpx.Timeout:
     # The read timeout of an object with a total is known only after the start.
     begun = timeout.clone()
     begun.start_connect()
-    parts = (begun.connect_timeout, begun.read_timeout)
-    connect, read = (None if part is Timeout.DEFAULT_TIMEOUT else part for part in parts)
-    return httpx.Timeout(None, connect=connect, read=read)
+    parts = {"connect": begun.connect_timeout, "read": begun.read_timeout}
+    return {name: None if part is Timeout.DEFAULT_TIMEOUT else part for name, part in parts.items()}
 
 
 class SidekeyAdapter(HTTPAdapter):
@@ -75,7 +74,6 @@ class SidekeyAdapter(HTTPAdapter):
         self._transport = transport
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
-        limits = _limits(options.get("timeout"))
         body: Any = request.body
         fields = httpx.Headers(dict(request.headers))
         if isinstance(body, str):
@@ -86,7 +84,7 @@ class SidekeyAdapter(HTTPAdapter):
             str(request.url),
             headers=fields,
             content=body,
-            extensions={"timeout": limits.as_dict()},
+            extensions={"timeout": _limits(options.get("timeout"))},
         )
         try:
             answer = self._transport.handle_request(sent)
