@@ -51,9 +51,9 @@ describe.each(browsers)('the agents, in %s%s', { timeout: 60_000 }, (_name, _why
 
   test('get and lose grants, another token, and an end', async () => {
     const { page, call, agentToken } = await openedPages(open);
-    await goTo(page, 'agents/ci', 'Bindings');
+    await goTo(page, 'agents/ci', 'What it may use');
     await page.shows('nightly report');
-    await page.shows('Requests with a credential');
+    await page.shows('Last requests');
     await looked(page, 'agent');
     await page.evaluate(submit('Bind', { kind: 'user', which: 'alice' }));
     await page.shows('all accounts of these users');
@@ -133,7 +133,7 @@ describe.each(browsers)('the agents, in %s%s', { timeout: 60_000 }, (_name, _why
     const { page } = await openedPages(open, 'auditor');
     await goTo(page, 'agents', 'no token, on this machine');
     expect(await goTo(page, 'agents/nobody', 'Try again')).not.toContain('Leases');
-    await goTo(page, 'agents/ci', 'Requests with a credential');
+    await goTo(page, 'agents/ci', 'Last requests');
     const buttons = await page.evaluate(
       `[...document.querySelectorAll('main button, main form')].map((it) => it.textContent)`,
     );
