@@ -47,14 +47,12 @@ function Content({ host }: { readonly host: string | undefined }): JSX.Element {
   const text = useSettled(typed, pauseMs);
   // The service decides by the file itself if nothing was edited.
   const given = text === file ? {} : { text };
-  const mayWrite = may('config:write');
-  const mayReadLog = may('audit:read');
   return (
     <>
       {host === undefined ? <Domains text={text} /> : <Editor text={text} host={host} />}
       <Explain host={host} given={given} />
       <Tests given={given} />
-      {mayWrite && mayReadLog && <Replay key={text} given={{ text }} />}
+      {may('config:write') && may('audit:read') && <Replay key={text} given={{ text }} />}
     </>
   );
 }
@@ -155,7 +153,7 @@ function Editor({ host, text: checked }: DraftProps & { readonly host: string })
   };
   return (
     <>
-      <p class="back">
+      <p>
         <a href="#rules">All hosts</a>
       </p>
       <h2>{host}</h2>
