@@ -65,9 +65,10 @@ interface DraftProps {
 function Domains({ text }: DraftProps): JSX.Element {
   const { file, etag } = draft.value!;
   const domains = useAll<Domain>('/v2/domains', etag);
+  const [isEdited] = useState(text !== file);
   return (
     <>
-      {text !== file && <Changes text={text} effect="New requests follow the changed file." />}
+      {isEdited && <Changes text={text} effect="New requests follow the changed file." />}
       <Loaded of={domains}>
         {(list) => (
           <Table
@@ -198,7 +199,7 @@ interface ChangesProps extends DraftProps {
 /** The difference of the draft from the file, and the button that saves it. */
 function Changes({ text, effect, discarded }: ChangesProps): JSX.Element {
   const mayWrite = may('config:write');
-  const { file, etag } = draft.value!;
+  const { file, etag, text: typed } = draft.value!;
   const [saved, setSaved] = useState('No change to save.');
   const { error, data = '' } = useResource(
     async (signal) =>
@@ -226,7 +227,12 @@ function Changes({ text, effect, discarded }: ChangesProps): JSX.Element {
       )}
       <div class="buttons">
         {mayWrite && (
-          <Action label="Save" kind="good" disabled={!isChanged || error !== undefined} run={save} />
+          <Action
+            label="Save"
+            kind="good"
+            disabled={!isChanged || text !== typed || error !== undefined}
+            run={save}
+          />
         )}
         {isChanged && <Action label="Discard" kind="quiet" run={discard} />}
         <span role="status">{!isChanged && mayWrite && saved}</span>
