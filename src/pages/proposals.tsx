@@ -1,5 +1,5 @@
 import type { JSX } from 'preact';
-import { call, may, path } from './api.ts';
+import { asTyped, call, may, path } from './api.ts';
 import { Diff, Facts, Loaded, Time } from './parts.tsx';
 import { reply } from './pending.ts';
 import { Action } from './remedy.tsx';
@@ -52,7 +52,7 @@ export function Proposed({ id, outcome }: ProposedProps): JSX.Element {
                   <p>
                     {given === null ? 'After a yes, connect it with:' : 'Somebody said yes. Connect it with:'}
                   </p>
-                  <pre tabIndex={0}>{commands.join('\n')}</pre>
+                  <pre tabIndex={0}>{asTyped(commands.join('\n'))}</pre>
                 </>
               )}
               {may('approvals:write') && (
