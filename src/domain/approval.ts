@@ -124,9 +124,9 @@ export function responseOf({ answer, span }: Choice): ApprovalResponse {
 
 /** Returns the sentence about the further requests that an answer for a time or a lease allows. */
 export function likeText({ who }: Pick<Question, 'who'>): string {
-  const same = (names: string) => `Requests like it have the same rule, ${names}account and header fields`;
-  if (who.agent === null) return `${same('')}, and come without a token.`;
-  return `${same(who.lease === null ? 'agent, ' : 'agent, lease, ')}.`;
+  const names = who.agent === null ? '' : who.lease === null ? 'agent, ' : 'agent, lease, ';
+  const rest = who.agent === null ? ', and come without a token' : '';
+  return `Requests like it have the same rule, ${names}account and header fields${rest}.`;
 }
 
 /** Reports whether a process still waits for the answer to a question. */

@@ -31,7 +31,6 @@ const kinds: Readonly<Record<string, string>> = { once: 'good', deny: 'danger' }
 
 /** The card of a request. Its texts are those of its link page. */
 function Request({ id }: { readonly id: string }): JSX.Element {
-  const mayAnswer = may('approvals:write');
   const isWaiting = requests.entries.value?.some((each) => each.id === id);
   const shown = useResource(
     (signal) => call<ShownApproval>(path`GET /v2/approvals/${id}`, undefined, signal),
@@ -62,7 +61,7 @@ function Request({ id }: { readonly id: string }): JSX.Element {
               </Fragment>
             ))}
             <Facts of={Object.fromEntries(facts.map(({ name, value }) => [name, value]))} />
-            {mayAnswer && answers.length > 0 && (
+            {may('approvals:write') && answers.length > 0 && (
               <>
                 <dl class="answers" style={{ alignItems: 'center', marginTop: 'var(--s4)' }}>
                   {answers.map(({ answer: said, span, label, effect }) => (
@@ -85,7 +84,6 @@ function Request({ id }: { readonly id: string }): JSX.Element {
 }
 
 function InForce(): JSX.Element {
-  const mayAnswer = may('approvals:write');
   const standing = useAll<StandingApproval>('/v2/approvals/standing', requests.entries.value);
   const end = (id: string) => () => standing.change(path`DELETE /v2/approvals/${id}`);
   return (
@@ -100,7 +98,7 @@ function InForce(): JSX.Element {
             rule_name ?? rule,
             <Time key={id} at={until} none="with the lease" />,
             by,
-            mayAnswer && <Action key={id} label="End" kind="quiet" run={end(id)} />,
+            may('approvals:write') && <Action key={id} label="End" kind="quiet" run={end(id)} />,
           ])}
           none="No approval is in force."
         />
@@ -159,8 +157,6 @@ export function Approvals({ args: [wanted] }: PageProps): JSX.Element {
     addEventListener('keydown', onKey);
     return () => removeEventListener('keydown', onKey);
   }, []);
-  const mayReadRules = may('config:read');
-  const mayReadLog = may('audit:read');
   if (wanted !== undefined)
     return (
       <>
@@ -186,7 +182,7 @@ export function Approvals({ args: [wanted] }: PageProps): JSX.Element {
         {waiting?.length === 0 && proposed.length === 0 && (
           <p class="none">
             No request waits. A request appears here if its{' '}
-            {mayReadRules ? <a href="#rules">rule</a> : 'rule'} needs approval.
+            {may('config:read') ? <a href="#rules">rule</a> : 'rule'} needs approval.
           </p>
         )}
       </div>
@@ -198,12 +194,8 @@ export function Approvals({ args: [wanted] }: PageProps): JSX.Element {
       ))}
       <h2>In force</h2>
       <InForce />
-      {mayReadLog && (
-        <>
-          <h2>History</h2>
-          <History />
-        </>
-      )}
+      {may('audit:read') && <h2>History</h2>}
+      {may('audit:read') && <History />}
     </>
   );
 }

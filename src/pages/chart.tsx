@@ -15,9 +15,8 @@ interface ChartProps {
   readonly onWindow: (from: Date, to: Date) => void;
 }
 
+/** Colors of up to four series. */
 const colors = ['--accent', '--bad', '--good', '--fair'];
-
-const colorOf = (index: number) => colors[index % colors.length]!;
 
 /** Returns a color of style.css in the theme of now. A canvas does not read `light-dark()`. */
 function color(name: string): string {
@@ -60,7 +59,7 @@ function optionsOf({ series, unit, onWindow }: ChartProps, width: number): Plot.
       {},
       ...series.map(({ name }, index) => ({
         label: name,
-        stroke: () => color(colorOf(index)),
+        stroke: () => color(colors[index]!),
         width: 2,
         points: { filter: isolated },
         ...(index === 1 ? { dash: [5, 4] } : {}),
@@ -115,7 +114,7 @@ export function Chart(props: ChartProps): JSX.Element {
           {series.length > 1 &&
             series.map(({ name }, index) => (
               <span key={name}>
-                <strong style={{ color: `var(${colorOf(index)})` }}>{index === 1 ? '╌' : '—'}</strong> {name}
+                <strong style={{ color: `var(${colors[index]})` }}>{index === 1 ? '╌' : '—'}</strong> {name}
               </span>
             ))}
         </span>

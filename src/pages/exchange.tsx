@@ -57,9 +57,11 @@ function Story({ lines }: { readonly lines: readonly Line[] }): JSX.Element {
         <h2>{requestOf(request) || request.event}</h2>
         <RequestFacts of={request} />
         {waited > 0 && (
-          <div class="timeline" aria-hidden="true">
-            <div class="past" style={{ width: `${(100 * waited) / (waited + took)}%` }} />
-          </div>
+          <div
+            class="timeline"
+            aria-hidden="true"
+            style={{ '--now': `${(100 * waited) / (waited + took)}%` }}
+          />
         )}
       </div>
       <h2>Events</h2>

@@ -64,12 +64,7 @@ export function OverTime({
         <Choice
           label="Split by"
           name="by"
-          options={[
-            ['', 'nothing'],
-            ['agent', 'agent'],
-            ['host', 'host'],
-            ['grant', 'account'],
-          ]}
+          options={[['', 'nothing'], 'agent', 'host', ['grant', 'account']]}
           onChange={setBy}
         />
       </div>

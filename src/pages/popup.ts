@@ -1,6 +1,6 @@
 import { signal } from '@preact/signals';
 import { call, path } from './api.ts';
-import type { ConnectSession, CreatedConnectSession } from '../sdk/client/operations.ts';
+import type { CreatedConnectSession } from '../sdk/client/operations.ts';
 
 /** Body of a connect session. */
 interface Wanted {
@@ -14,7 +14,6 @@ interface Wanted {
 /** The window in which the person consents now; null: none. */
 export const consentWindow = signal<Window | null>(null);
 
-/** Milliseconds between two looks at a session. */
 const lookEveryMs = 500;
 
 /**
@@ -31,19 +30,44 @@ export async function connectInPopup(wanted: Wanted, before?: () => Promise<unkn
   consentWindow.value = popup;
   try {
     await before?.();
-    const { id, connect_url: url } = await call<CreatedConnectSession>('POST /v2/connect-sessions', wanted);
-    popup.location.replace(url);
-    for (;;) {
-      await new Promise((resolve) => setTimeout(resolve, lookEveryMs));
-      // A service may separate its page from this one: the popup then looks closed while the person is in it.
-      const isLeft = popup.closed && document.hasFocus();
-      const end = await call<ConnectSession>(path`GET /v2/connect-sessions/${id}`);
-      if (end.grant_id !== undefined) return end.grant_id;
-      if (end.status !== 'pending' || isLeft)
-        throw new Error(end.error?.detail ?? 'The window was closed before the service answered.');
-    }
+    const session = await call<CreatedConnectSession>('POST /v2/connect-sessions', {
+      ...wanted,
+      popup_origin: location.origin,
+    });
+    popup.location.replace(session.connect_url);
+    return await grantOf(session, popup);
   } finally {
     popup.close();
     consentWindow.value = null;
+  }
+}
+
+/** Resolves with the grant that the popup reports or, after it was closed, that the service has. */
+async function grantOf({ id, connect_url: url }: CreatedConnectSession, popup: Window): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const { origin } = new URL(url);
+  const settle = (grant: string | undefined, reason = '') =>
+    grant === undefined ? reject(new Error(reason)) : resolve(grant);
+  const take = ({ origin: from, source, data }: MessageEvent<Record<string, string> | null>) => {
+    if (from !== origin || source !== popup) return;
+    if (data?.['type'] === 'sidekey.connect' && data['session'] === id)
+      settle(data['grant_id'], data['detail']);
+  };
+  const look = async () => {
+    if (!popup.closed) return;
+    const end = await call<{ grant_id?: string; error?: { detail: string } }>(
+      path`GET /v2/connect-sessions/${id}`,
+    );
+    // A service may separate its page from this one: the popup then looks closed while the person is in it.
+    if (end.grant_id !== undefined || end.error !== undefined || document.hasFocus())
+      settle(end.grant_id, end.error?.detail ?? 'The window was closed before the service answered.');
+  };
+  addEventListener('message', take);
+  const timer = setInterval(() => void look().catch(reject), lookEveryMs);
+  try {
+    return await promise;
+  } finally {
+    clearInterval(timer);
+    removeEventListener('message', take);
   }
 }

@@ -22,8 +22,6 @@ export function Proposed({ id, outcome }: ProposedProps): JSX.Element {
     const run = () => reply(`${path`POST /v2/proposals/${id}`}/${verb}`, verb !== 'decline', body);
     return <Action label={label} kind={kind} run={run} />;
   };
-  const mayAnswer = may('approvals:write');
-  const mayChangeRules = may('config:write');
   return (
     <article tabIndex={0}>
       <Loaded of={shown} skeleton={6}>
@@ -57,7 +55,7 @@ export function Proposed({ id, outcome }: ProposedProps): JSX.Element {
                   <pre tabIndex={0}>{asTyped(commands.join('\n'))}</pre>
                 </>
               )}
-              {mayAnswer && (
+              {may('approvals:write') && (
                 <p class="buttons">
                   {isDomain && answer('Yes, for one request', 'accept', 'good', { reach: 'once' })}
                   {!isDomain && given === null && answer('Yes', 'accept', 'good', {})}
@@ -65,7 +63,7 @@ export function Proposed({ id, outcome }: ProposedProps): JSX.Element {
                   {isDomain &&
                     lease !== null &&
                     answer('Yes, for the lease', 'accept', 'quiet', { reach: 'lease' })}
-                  {isDomain && mayChangeRules && answer('Yes, for good', 'accept-for-good', 'quiet')}
+                  {isDomain && may('config:write') && answer('Yes, for good', 'accept-for-good', 'quiet')}
                 </p>
               )}
             </>

@@ -38,14 +38,8 @@ export function Action({ label, run, kind = '', disabled = false }: ActionProps)
   );
 }
 
-interface FailureProps {
-  readonly error: unknown;
-  /** Further ways out. */
-  readonly children?: ComponentChildren;
-}
-
-/** An error as a sentence, with the ways out of it. */
-export function Failure({ error, children }: FailureProps): JSX.Element {
+/** An error as a sentence, with the ways out of it. Children are further ones. */
+export function Failure({ error, children }: { error: unknown; children?: ComponentChildren }): JSX.Element {
   const { message, hint = null, remedies = [] } = error as Error & Partial<WayOutProps>;
   return (
     <div class="failure">

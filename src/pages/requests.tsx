@@ -171,7 +171,6 @@ function cellsOf(row: Row, open: () => void): readonly (JSX.Element | string)[] 
 function Details({ row, close }: { readonly row: Row; readonly close: () => void }): JSX.Element {
   const [done, setDone] = useState('');
   const { agent, lease, exchange = '' } = row;
-  const mayEnd = may('access:write');
   return (
     <section class="card" aria-label="Details" style={{ marginTop: '1rem' }}>
       <h2>{titleOf(row)}</h2>
@@ -183,7 +182,7 @@ function Details({ row, close }: { readonly row: Row; readonly close: () => void
             Whole record
           </a>
         )}
-        {mayEnd && agent !== undefined && (
+        {may('access:write') && agent !== undefined && (
           <Confirm
             label={`Disable ${agent}`}
             question={`Disable the agent ${agent}? Its token is refused and its leases end. You can enable it again.`}
@@ -193,7 +192,7 @@ function Details({ row, close }: { readonly row: Row; readonly close: () => void
             }}
           />
         )}
-        {mayEnd && lease !== undefined && (
+        {may('access:write') && lease !== undefined && (
           <Confirm
             label="End the lease"
             question="End this lease? Requests with its token are refused."

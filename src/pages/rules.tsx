@@ -47,14 +47,12 @@ function Content({ host }: { readonly host: string | undefined }): JSX.Element {
   const text = useSettled(typed, pauseMs);
   // The service decides by the file itself if nothing was edited.
   const given = text === file ? {} : { text };
-  const mayWrite = may('config:write');
-  const mayReadLog = may('audit:read');
   return (
     <>
       {host === undefined ? <Domains text={text} /> : <Editor text={text} host={host} />}
       <Explain host={host} given={given} />
       <Tests given={given} />
-      {mayWrite && mayReadLog && <Replay key={text} given={{ text }} />}
+      {may('config:write') && may('audit:read') && <Replay key={text} given={{ text }} />}
     </>
   );
 }
@@ -67,9 +65,10 @@ interface DraftProps {
 function Domains({ text }: DraftProps): JSX.Element {
   const { file, etag } = draft.value!;
   const domains = useAll<Domain>('/v2/domains', etag);
+  const [isEdited] = useState(text !== file);
   return (
     <>
-      {text !== file && <Changes text={text} effect="New requests follow the changed file." />}
+      {isEdited && <Changes text={text} effect="New requests follow the changed file." />}
       <Loaded of={domains}>
         {(list) => (
           <Table
@@ -155,7 +154,7 @@ function Editor({ host, text: checked }: DraftProps & { readonly host: string })
   };
   return (
     <>
-      <p class="back">
+      <p>
         <a href="#rules">All hosts</a>
       </p>
       <h2>{host}</h2>
@@ -200,7 +199,7 @@ interface ChangesProps extends DraftProps {
 /** The difference of the draft from the file, and the button that saves it. */
 function Changes({ text, effect, discarded }: ChangesProps): JSX.Element {
   const mayWrite = may('config:write');
-  const { file, etag } = draft.value!;
+  const { file, etag, text: typed } = draft.value!;
   const [saved, setSaved] = useState('No change to save.');
   const { error, data = '' } = useResource(
     async (signal) =>
@@ -228,7 +227,12 @@ function Changes({ text, effect, discarded }: ChangesProps): JSX.Element {
       )}
       <div class="buttons">
         {mayWrite && (
-          <Action label="Save" kind="good" disabled={!isChanged || error !== undefined} run={save} />
+          <Action
+            label="Save"
+            kind="good"
+            disabled={!isChanged || text !== typed || error !== undefined}
+            run={save}
+          />
         )}
         {isChanged && <Action label="Discard" kind="quiet" run={discard} />}
         <span role="status">{!isChanged && mayWrite && saved}</span>

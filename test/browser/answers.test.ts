@@ -13,13 +13,13 @@ const views = {
   'connect/resend': 'Good to know',
   approvals: 'Yes, once',
   now: 'Token refreshes',
-  access: 'no token, on this machine',
+  agents: 'no token, on this machine',
   'agents/ci': 'What it may use',
-  domains: 'What would happen to a request?',
+  rules: 'What would happen to a request?',
   audit: 'Verify the log',
   people: 'Link to sign in',
   passkeys: 'Add a passkey',
-  grants: 'Last use',
+  accounts: 'Last use',
 };
 
 const payload = '<img src=x onerror="globalThis.ran=1"><svg onload="globalThis.ran=1">';
@@ -104,7 +104,7 @@ describe.each(browsers)(
       );
       for (const [name, text] of Object.entries({
         ...views,
-        [`grants/${grant.id}`]: 'Keep only these scopes',
+        [`accounts/${grant.id}`]: 'Keep only these scopes',
       })) {
         await goTo(page, name, text);
         if (name !== 'passkeys') await page.shows(payload);
@@ -143,7 +143,7 @@ describe.each(browsers)(
       for (const [name, text] of Object.entries({
         ...views,
         'rules/example.org': 'Remove this entry',
-        [`grants/${grant.id}`]: 'Keep only these scopes',
+        [`accounts/${grant.id}`]: 'Keep only these scopes',
       })) {
         await goTo(page, name, text);
       }
