@@ -27,8 +27,8 @@ const minute = 60_000;
 
 /**
  * A service with a token host and a chat host, and a proxy with its grant `acme`. The agent `robot`, with the
- * leases `one` and `two`, and the agent `other` reach the grant by its label; the agent `stranger` reaches
- * nothing.
+ * leases `one` and `two`, reaches the grant by its label, the agent `other` by its ID; the agent `stranger`
+ * reaches nothing.
  */
 async function setup(revocation = 200) {
   const revoked: string[] = [];
@@ -61,7 +61,6 @@ async function setup(revocation = 200) {
   const { store, vault, grants } = state;
   const byLabel = [{ kind: 'label', value: 'prod' }] as const;
   await addAgent(store, 'robot', 'own', { bindings: byLabel });
-  await addAgent(store, 'other', 'other', { bindings: byLabel });
   await addAgent(store, 'stranger', 'stranger', { bindings: [] });
   const leases = ['one', 'two'].map((secret) =>
     leaseRecord({
@@ -81,6 +80,7 @@ async function setup(revocation = 200) {
     },
   );
   await store.grantPolicies.set(parent.id, { labels: ['prod'] });
+  await addAgent(store, 'other', 'other', { bindings: [{ kind: 'grant', value: parent.id }] });
   const config = sidekey.proxy.config();
   const client = testUpstreamClient();
   const withFetch: Changing['withFetch'] = (go) => go(client.fetch);
@@ -135,6 +135,8 @@ describe('a request selects a minted grant', () => {
     expect(await at.ask('one', placeholder)).toBe('the-minted-token');
     expect(await at.ask('one', placeholder)).toBe('the-minted-token');
     expect(await at.ask('one', null, { fields: [`Sidekey-Grant: ${minted.name}`] })).toBe('the-minted-token');
+    expect(await at.ask('one', placeholder, { fields: ['Sidekey-Grant: acme'] })).toBe('the-minted-token');
+    expect(await at.ask('one', placeholder, { fields: ['Sidekey-Grant: more'] })).toBe('grant_missing');
     expect(await at.ask('one', null)).toBe('the-parent-token');
     expect(await at.ask('one', null, { fields: ['Sidekey-Grant: acme'] })).toBe('the-parent-token');
     expect(await at.ask('one', at.show(at.parent, leaseHolder(at.one.id)))).toBe('the-parent-token');
@@ -176,13 +178,7 @@ describe('a request selects a minted grant', () => {
 
   test.each([
     ['was removed', (at: Setup) => at.grants.remove(at.parent.id)],
-    [
-      'was revoked',
-      async (at: Setup) => {
-        const { grant } = (await at.grants.read(at.parent.id))!;
-        await at.grants.setState(grant, 'revoked', 'by a test');
-      },
-    ],
+    ['was revoked', revokeParent],
     [
       'lost the label of the binding',
       (at: Setup) => at.store.grantPolicies.set(at.parent.id, { labels: [] }),
@@ -237,7 +233,18 @@ describe('a minted grant ends', () => {
     expect(await at.events(id)).toContainEqual(failed);
   });
 
-  test('with its token, and after its parent is gone', async () => {
+  test('before its parent, also if its credential cannot be read', async () => {
+    const at = await setup();
+    const record = (await at.store.grants.get((await at.mint()).id))!;
+    await at.store.grants.replace({ ...record, revision: 2, sealed: Buffer.from('damaged') }, 1);
+    await endMinted(at.parts, at.parent);
+    expect(await at.minted()).toEqual([]);
+  });
+
+  test.each([
+    ['removed', (at: Setup) => at.grants.remove(at.parent.id)],
+    ['revoked', revokeParent],
+  ])('with its token, and after its parent was %s', async (_how, end) => {
     const at = await setup();
     const { id } = await at.mint({ lease: null, maxMs: minute });
     const longer = await at.mint({ lease: null, secret: 'another-minted-token' });
@@ -246,7 +253,7 @@ describe('a minted grant ends', () => {
     at.advance(minute);
     await removeEndedMinted(at.parts, at.parts.now());
     expect(await at.minted()).toEqual([longer.id]);
-    await at.grants.remove(at.parent.id);
+    await end(at);
     await removeEndedMinted(at.parts, at.parts.now());
     expect(await at.minted()).toEqual([]);
     expect(await at.events(id)).toEqual([
@@ -257,3 +264,8 @@ describe('a minted grant ends', () => {
 });
 
 type Setup = Awaited<ReturnType<typeof setup>>;
+
+async function revokeParent({ grants, parent }: Setup): Promise<unknown> {
+  const { grant } = (await grants.read(parent.id))!;
+  return grants.setState(grant, 'revoked', 'by a test');
+}

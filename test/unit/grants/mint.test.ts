@@ -112,6 +112,15 @@ for (const [name, open, isMissing] of databases)
       expect(await mintGrant(request(), first)).toMatchObject({ id, expiresAt: start + 150 * minute });
     });
 
+    test('replaces no other grant of its name', async () => {
+      const { first, request } = await setup(open);
+      const { id, name } = await mintGrant(request(), first);
+      await first.grants.remove(id);
+      const sealed = { credential: { type: 'api_key', value: 'x' }, audience: ['acme.test'] } as const;
+      await first.grants.add({ ...wanted, name }, sealed);
+      await expect(mintGrant(request(), first)).rejects.toMatchObject({ code: 'already_exists' });
+    });
+
     test('refuses the 51st live grant of a row and a lease', async () => {
       const { first, lease, request, pass } = await setup(open);
       const mint = (n: number, fields: Partial<MintRequest> = {}) =>
