@@ -64,8 +64,11 @@ async function setup(revocation = 200) {
   await addAgent(store, 'stranger', 'stranger', { bindings: [] });
   const leases = ['one', 'two'].map((secret) =>
     leaseRecord({
-      ...{ agent: 'robot', tokenHash: hashToken(secret), grants: null },
-      ...{ createdAt: start, expiresAt: start + 15 * minute },
+      agent: 'robot',
+      tokenHash: hashToken(secret),
+      grants: null,
+      createdAt: start,
+      expiresAt: start + 15 * minute,
     }),
   );
   for (const lease of leases) await store.leases.insert(lease);
@@ -74,8 +77,10 @@ async function setup(revocation = 200) {
     hosts.map(({ authority }) => authority),
     {
       credential: oauth2Credential({
-        ...{ accessToken: 'the-parent-token', refreshToken: 'the-refresh-token' },
-        ...{ obtainedAt: start, expiresAt: start + 600 * minute },
+        accessToken: 'the-parent-token',
+        refreshToken: 'the-refresh-token',
+        obtainedAt: start,
+        expiresAt: start + 600 * minute,
       }),
     },
   );
@@ -88,8 +93,16 @@ async function setup(revocation = 200) {
   const mint = (fields: Partial<MintRequest> = {}) =>
     mintGrant(
       {
-        ...{ parent, mint: 'session', secret: 'the-minted-token', expiresAt: null, maxMs: 60 * minute },
-        ...{ audience: [chat.authority], isRevocable: true, lease: one, by: {}, ...fields },
+        parent,
+        mint: 'session',
+        secret: 'the-minted-token',
+        expiresAt: null,
+        maxMs: 60 * minute,
+        audience: [chat.authority],
+        isRevocable: true,
+        lease: one,
+        by: {},
+        ...fields,
       },
       parts,
     );
@@ -111,7 +124,17 @@ async function setup(revocation = 200) {
     return status === 200 ? body : (/"code":\s*"(\w+)"/.exec(body)?.[1] ?? body);
   }
   return {
-    ...{ sidekey, parts, store, grants, parent, one, two, api, revoked, mint, ask },
+    sidekey,
+    parts,
+    store,
+    grants,
+    parent,
+    one,
+    two,
+    api,
+    revoked,
+    mint,
+    ask,
     show: (grant: Grant, holder: Holder) => codes.make(plainForm, holder, grant.id),
     advance: (ms: number) => (time += ms),
     minted: async () => (await store.grants.minted({ limit: 99 })).map(({ id }) => id),

@@ -14,8 +14,15 @@ async function mint(at: Home, ...secrets: readonly string[]): Promise<readonly s
   const names = [];
   for (const secret of secrets) {
     const request = {
-      ...{ parent, mint: 'session', secret, expiresAt: null, maxMs: 14.5 * minute },
-      ...{ audience: ['chat.acme.test'], isRevocable: false, lease: null, by: {} },
+      parent,
+      mint: 'session',
+      secret,
+      expiresAt: null,
+      maxMs: 14.5 * minute,
+      audience: ['chat.acme.test'],
+      isRevocable: false,
+      lease: null,
+      by: {},
     };
     names.push((await mintGrant(request, { ...state, now: Date.now })).name);
   }
@@ -24,14 +31,15 @@ async function mint(at: Home, ...secrets: readonly string[]): Promise<readonly s
 }
 
 const namesIn = async (at: Home, args: readonly string[] = []) =>
-  ((await at.json(['grant', 'list', ...args])) as unknown as { name: string }[]).map(({ name }) => name);
+  ((await at.json(['grant', 'list', ...args])) as { name: string }[]).map(({ name }) => name);
+
+const answer: Answer = ({ form: { scope } }) => [
+  200,
+  { access_token: 'next', refresh_token: 'r-2', token_type: 'Bearer', expires_in: 3_600, scope },
+];
 
 /** A home with the grant `work` of the provider `desk`, whose refreshes return what they ask for. */
 async function setup(): Promise<Home> {
-  const answer: Answer = ({ form: { scope } }) => [
-    200,
-    { access_token: 'next', refresh_token: 'r-2', token_type: 'Bearer', expires_in: 3_600, scope },
-  ];
   const at = await homeWithProvider(answer, () => ({ client_id: 'sidekey', client_auth: 'none' }));
   const tokens = { type: 'oauth2', access_token: 'first', refresh_token: 'r-1', scope: 'read write' };
   await at.grant('work', tokens, ['--provider', 'desk']);
@@ -48,7 +56,7 @@ test('lists fold minted grants under their parent', async () => {
   for (const name of names) expect(all).toContain(name);
   expect((await at.run(['grant', 'show', 'work'])).stdout).toMatch(/minted +2 \(session, in 1[45] min/);
   expect((await at.run(['grant', 'show', names[0]!])).stdout).toMatch(/minted by +session of [0-9a-f-]{36}/);
-  const [work] = (await at.json(['grant', 'list'])) as unknown as {
+  const [work] = (await at.json(['grant', 'list'])) as {
     id: string;
     minted: { name: string }[];
   }[];
