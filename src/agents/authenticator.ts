@@ -371,7 +371,7 @@ const nowhere: EgressLists = [[]];
 /** Reports whether a holder reaches a grant. A lease reaches only its grants that are bound to the agent. */
 function reaches(holder: Holder, grant: BoundGrant): boolean {
   if (grant.lease !== null) return holder.kind === 'lease' && holder.lease.id === grant.lease;
-  if (holder.kind === 'lease' && !isLeaseFor(holder.lease, grant.parent ?? grant.id)) return false;
+  if (holder.kind === 'lease' && !isLeaseFor(holder.lease, grant.id)) return false;
   const { bindings, user } = holder.agent;
   return reachesGrant(bindings, user, grant);
 }

@@ -38,8 +38,7 @@ export async function endMinted(
 export async function removeEndedMinted(parts: KeepParts, now: number): Promise<void> {
   for await (const record of mintedGrants(parts)) {
     const parent = await parts.grants.current(record.parent ?? '');
-    const isOver = parent === null || parent.state === 'revoked' || (parent.endsAt ?? Infinity) <= now;
-    if (isOver) await removeMinted(parts, record, 'its parent ended');
+    if (parent === null || parent.state === 'revoked') await removeMinted(parts, record, 'its parent ended');
     else if (hasEnded(record, now)) await removeMinted(parts, record, 'its token ended');
   }
 }

@@ -184,7 +184,7 @@ export async function mintedOf(
   const minted = await grants.minted(
     key,
     { parents: parents.map(({ id }) => id), lease: lease?.id ?? null },
-    (grant) => reaches(grant) && (shows?.(grant) === true || isNamed(grant)),
+    (grant) => shows?.(grant) === true || isNamed(grant),
   );
   const parent = parents.find(({ id }) => id === minted?.parent);
   if (minted === null || parent === undefined) return null;

@@ -27,8 +27,8 @@ const minute = 60_000;
 
 /**
  * A service with a token host and a chat host, and a proxy with its grant `acme`. The agent `robot`, with the
- * leases `one` and `two`, and the agent `other` reach the grant by its label; the agent `stranger` reaches
- * nothing.
+ * leases `one` and `two`, reaches the grant by its label, the agent `other` by its ID; the agent `stranger`
+ * reaches nothing.
  */
 async function setup(revocation = 200) {
   const revoked: string[] = [];
@@ -61,12 +61,14 @@ async function setup(revocation = 200) {
   const { store, vault, grants } = state;
   const byLabel = [{ kind: 'label', value: 'prod' }] as const;
   await addAgent(store, 'robot', 'own', { bindings: byLabel });
-  await addAgent(store, 'other', 'other', { bindings: byLabel });
   await addAgent(store, 'stranger', 'stranger', { bindings: [] });
   const leases = ['one', 'two'].map((secret) =>
     leaseRecord({
-      ...{ agent: 'robot', tokenHash: hashToken(secret), grants: null },
-      ...{ createdAt: start, expiresAt: start + 15 * minute },
+      agent: 'robot',
+      tokenHash: hashToken(secret),
+      grants: null,
+      createdAt: start,
+      expiresAt: start + 15 * minute,
     }),
   );
   for (const lease of leases) await store.leases.insert(lease);
@@ -75,12 +77,15 @@ async function setup(revocation = 200) {
     hosts.map(({ authority }) => authority),
     {
       credential: oauth2Credential({
-        ...{ accessToken: 'the-parent-token', refreshToken: 'the-refresh-token' },
-        ...{ obtainedAt: start, expiresAt: start + 600 * minute },
+        accessToken: 'the-parent-token',
+        refreshToken: 'the-refresh-token',
+        obtainedAt: start,
+        expiresAt: start + 600 * minute,
       }),
     },
   );
   await store.grantPolicies.set(parent.id, { labels: ['prod'] });
+  await addAgent(store, 'other', 'other', { bindings: [{ kind: 'grant', value: parent.id }] });
   const config = sidekey.proxy.config();
   const client = testUpstreamClient();
   const withFetch: Changing['withFetch'] = (go) => go(client.fetch);
@@ -88,8 +93,16 @@ async function setup(revocation = 200) {
   const mint = (fields: Partial<MintRequest> = {}) =>
     mintGrant(
       {
-        ...{ parent, mint: 'session', secret: 'the-minted-token', expiresAt: null, maxMs: 60 * minute },
-        ...{ audience: [chat.authority], isRevocable: true, lease: one, by: {}, ...fields },
+        parent,
+        mint: 'session',
+        secret: 'the-minted-token',
+        expiresAt: null,
+        maxMs: 60 * minute,
+        audience: [chat.authority],
+        isRevocable: true,
+        lease: one,
+        by: {},
+        ...fields,
       },
       parts,
     );
@@ -111,7 +124,17 @@ async function setup(revocation = 200) {
     return status === 200 ? body : (/"code":\s*"(\w+)"/.exec(body)?.[1] ?? body);
   }
   return {
-    ...{ sidekey, parts, store, grants, parent, one, two, api, revoked, mint, ask },
+    sidekey,
+    parts,
+    store,
+    grants,
+    parent,
+    one,
+    two,
+    api,
+    revoked,
+    mint,
+    ask,
     show: (grant: Grant, holder: Holder) => codes.make(plainForm, holder, grant.id),
     advance: (ms: number) => (time += ms),
     minted: async () => (await store.grants.minted({ limit: 99 })).map(({ id }) => id),
@@ -135,6 +158,8 @@ describe('a request selects a minted grant', () => {
     expect(await at.ask('one', placeholder)).toBe('the-minted-token');
     expect(await at.ask('one', placeholder)).toBe('the-minted-token');
     expect(await at.ask('one', null, { fields: [`Sidekey-Grant: ${minted.name}`] })).toBe('the-minted-token');
+    expect(await at.ask('one', placeholder, { fields: ['Sidekey-Grant: acme'] })).toBe('the-minted-token');
+    expect(await at.ask('one', placeholder, { fields: ['Sidekey-Grant: more'] })).toBe('grant_missing');
     expect(await at.ask('one', null)).toBe('the-parent-token');
     expect(await at.ask('one', null, { fields: ['Sidekey-Grant: acme'] })).toBe('the-parent-token');
     expect(await at.ask('one', at.show(at.parent, leaseHolder(at.one.id)))).toBe('the-parent-token');
@@ -176,13 +201,7 @@ describe('a request selects a minted grant', () => {
 
   test.each([
     ['was removed', (at: Setup) => at.grants.remove(at.parent.id)],
-    [
-      'was revoked',
-      async (at: Setup) => {
-        const { grant } = (await at.grants.read(at.parent.id))!;
-        await at.grants.setState(grant, 'revoked', 'by a test');
-      },
-    ],
+    ['was revoked', revokeParent],
     [
       'lost the label of the binding',
       (at: Setup) => at.store.grantPolicies.set(at.parent.id, { labels: [] }),
@@ -237,7 +256,18 @@ describe('a minted grant ends', () => {
     expect(await at.events(id)).toContainEqual(failed);
   });
 
-  test('with its token, and after its parent is gone', async () => {
+  test('before its parent, also if its credential cannot be read', async () => {
+    const at = await setup();
+    const record = (await at.store.grants.get((await at.mint()).id))!;
+    await at.store.grants.replace({ ...record, revision: 2, sealed: Buffer.from('damaged') }, 1);
+    await endMinted(at.parts, at.parent);
+    expect(await at.minted()).toEqual([]);
+  });
+
+  test.each([
+    ['removed', (at: Setup) => at.grants.remove(at.parent.id)],
+    ['revoked', revokeParent],
+  ])('with its token, and after its parent was %s', async (_how, end) => {
     const at = await setup();
     const { id } = await at.mint({ lease: null, maxMs: minute });
     const longer = await at.mint({ lease: null, secret: 'another-minted-token' });
@@ -246,7 +276,7 @@ describe('a minted grant ends', () => {
     at.advance(minute);
     await removeEndedMinted(at.parts, at.parts.now());
     expect(await at.minted()).toEqual([longer.id]);
-    await at.grants.remove(at.parent.id);
+    await end(at);
     await removeEndedMinted(at.parts, at.parts.now());
     expect(await at.minted()).toEqual([]);
     expect(await at.events(id)).toEqual([
@@ -257,3 +287,8 @@ describe('a minted grant ends', () => {
 });
 
 type Setup = Awaited<ReturnType<typeof setup>>;
+
+async function revokeParent({ grants, parent }: Setup): Promise<unknown> {
+  const { grant } = (await grants.read(parent.id))!;
+  return grants.setState(grant, 'revoked', 'by a test');
+}

@@ -59,6 +59,8 @@ async function setup(open: typeof sqliteUnderTest) {
   return { first, second, parent, lease, events, request, pass: (ms: number) => void (time += ms) };
 }
 
+const ids = (found: readonly Pick<Grant, 'id'>[]) => found.map(({ id }) => id).toSorted();
+
 const databases = [
   ['SQLite', sqliteUnderTest, false],
   ['PostgreSQL', postgresUnderTest, postgresMissing !== null],
@@ -71,8 +73,14 @@ for (const [name, open, isMissing] of databases)
       const grant = await mintGrant(request({ lease, by: { exchange: 'e1', lease: lease.id } }), first);
       expect(grant).toMatchObject({
         name: `acme.session-${grant.id.slice(0, 8)}`,
-        ...{ user: 'default', provider: 'acme', type: 'oauth2', scopes: [], refreshable: false },
-        ...{ parent: parent.id, mint: 'session', lease: 'l1' },
+        user: 'default',
+        provider: 'acme',
+        type: 'oauth2',
+        scopes: [],
+        refreshable: false,
+        parent: parent.id,
+        mint: 'session',
+        lease: 'l1',
         expiresAt: start + 15 * minute,
       });
       const opened = await second.grants.read(grant.id);
@@ -112,6 +120,15 @@ for (const [name, open, isMissing] of databases)
       expect(await mintGrant(request(), first)).toMatchObject({ id, expiresAt: start + 150 * minute });
     });
 
+    test('replaces no other grant of its name', async () => {
+      const { first, request } = await setup(open);
+      const { id, name } = await mintGrant(request(), first);
+      await first.grants.remove(id);
+      const sealed = { credential: { type: 'api_key', value: 'x' }, audience: ['acme.test'] } as const;
+      await first.grants.add({ ...wanted, name }, sealed);
+      await expect(mintGrant(request(), first)).rejects.toMatchObject({ code: 'already_exists' });
+    });
+
     test('refuses the 51st live grant of a row and a lease', async () => {
       const { first, lease, request, pass } = await setup(open);
       const mint = (n: number, fields: Partial<MintRequest> = {}) =>
@@ -138,7 +155,6 @@ for (const [name, open, isMissing] of databases)
     test('a minted grant is in no list of its provider, and is found by its name and ID', async () => {
       const { first, second, parent, request } = await setup(open);
       const minted = await mintGrant(request(), first);
-      const ids = (found: readonly Pick<Grant, 'id'>[]) => found.map(({ id }) => id).toSorted();
       for (const { grants, store } of [first, second]) {
         const scope = { users: ['default'], ids: [] };
         for (const found of [grants.find('acme'), grants.find('acme', scope), grants.first('acme')])
@@ -179,7 +195,7 @@ for (const [name, open, isMissing] of databases)
           after = record;
         }
       };
-      const some = (...numbers: readonly number[]) => numbers.map((number) => made[number]).toSorted();
+      const some = (...numbers: readonly number[]) => numbers.map((number) => made[number]!).toSorted();
       expect(await read({})).toEqual(some(0, 1, 2, 3, 4));
       expect(await read({ parents: [parent.id] })).toEqual(some(0, 1, 2));
       expect(await read({ lease: 'l1' })).toEqual(some(1, 4));

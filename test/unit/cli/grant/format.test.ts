@@ -39,6 +39,7 @@ describe('a token that nothing renews', () => {
     [10 * hour, hour, { refreshable: true }, false],
     [10 * hour, hour, { state: 'revoked' }, false],
     [10 * hour, hour, { expiresAt: null }, false],
+    [10 * hour, hour, { parent: 'id' }, false],
   ] as const)('of %i ms that ends in %i ms with %j ends soon: %s', (time, left, fields, expected) => {
     const end = now + left;
     const stored = { refreshable: false, expiresAt: end, updatedAt: end - time };
