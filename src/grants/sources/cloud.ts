@@ -35,8 +35,8 @@ type CloudFailures = readonly Readonly<Record<'at' | 'answer' | 'says' | 'do', s
 let failures: CloudFailures | undefined;
 
 export function cloudFailures(): CloudFailures {
-  const text = () => packageText(shippedFile('cloud-failures.yaml'));
-  return (failures ??= parseConfigDocument(text()).value as CloudFailures);
+  const file = shippedFile('cloud-failures.yaml');
+  return (failures ??= parseConfigDocument(packageText(file)).value as CloudFailures);
 }
 
 /** Returns the error for an answer without a credential. `token`: the token that was sent; empty: none. */
