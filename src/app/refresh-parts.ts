@@ -32,7 +32,7 @@ export function refreshParts(
   const openSources = async () => {
     const [{ createSources }, { cloudServices }, { createVaultReader }] = await Promise.all([
       import('../grants/sources/ask.ts'),
-      import('../grants/sources/cloud.ts'),
+      import('../grants/sources/cloud-source.ts'),
       import('./vault-source.ts'),
     ]);
     const vault = createVaultReader({ config, env, now });

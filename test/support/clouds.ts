@@ -1,7 +1,7 @@
 import { createLocalJWKSet, errors, jwtVerify } from 'jose';
 import type { IncomingMessage, RequestListener } from 'node:http';
 import { text } from 'node:stream/consumers';
-import type { cloudServices } from '../../src/grants/sources/cloud.ts';
+import type { cloudServices } from '../../src/grants/sources/cloud-source.ts';
 import type { KeysOfDouble } from './aws/aws-double.ts';
 import { gitHubClaims, issuerKey, kubernetesClaims } from './token-issuer.ts';
 import { type Identity, startPlainUpstream, startUpstream } from './upstream.ts';

@@ -11,6 +11,16 @@ export const cloudTexts = [
   'azure-instance?resource=URL',
 ];
 
+/** Base addresses of the services. The config cannot change them, because they receive tokens. */
+export const cloudServices = {
+  sts: 'https://sts.amazonaws.com/',
+  google: 'https://sts.googleapis.com',
+  account: 'https://iamcredentials.googleapis.com',
+  entra: 'https://login.microsoftonline.com',
+  metadata: 'http://169.254.169.254',
+  container: 'http://169.254.170.2',
+};
+
 /** ARN of a role, whose name may have a path (IAM identifiers). */
 export const roleArnForm = /^arn:aws[a-z-]*:iam::\d{12}:role\/[\w+=,.@/-]{1,576}$/;
 const poolProvider = /^projects\/\d+\/locations\/global\/workloadIdentityPools\/[\w-]+\/providers\/[\w-]+$/;

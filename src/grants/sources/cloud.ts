@@ -24,16 +24,6 @@ import type { CloudSource } from './cloud-source.ts';
 import type { SourceParts, SourceValue } from './source.ts';
 import { readValue } from './value.ts';
 
-/** Base addresses of the services. The config cannot change them, because they receive tokens. */
-export const cloudServices = {
-  sts: 'https://sts.amazonaws.com/',
-  google: 'https://sts.googleapis.com',
-  account: 'https://iamcredentials.googleapis.com',
-  entra: 'https://login.microsoftonline.com',
-  metadata: 'http://169.254.169.254',
-  container: 'http://169.254.170.2',
-};
-
 /** Hosts of container endpoints: this machine, the agent of ECS, the Pod Identity Agent of EKS. */
 const containerHost = /^(?:localhost|127\.0\.0\.1|\[::1\]|169\.254\.170\.(?:2|23)|\[fd00:ec2::23\])$/;
 /** Milliseconds for an answer of this machine, and of another. */
@@ -45,8 +35,8 @@ type CloudFailures = readonly Readonly<Record<'at' | 'answer' | 'says' | 'do', s
 let failures: CloudFailures | undefined;
 
 export function cloudFailures(): CloudFailures {
-  const text = () => packageText(shippedFile('cloud-failures.yaml'));
-  return (failures ??= parseConfigDocument(text()).value as CloudFailures);
+  const file = shippedFile('cloud-failures.yaml');
+  return (failures ??= parseConfigDocument(packageText(file)).value as CloudFailures);
 }
 
 /** Returns the error for an answer without a credential. `token`: the token that was sent; empty: none. */
@@ -63,12 +53,11 @@ function failed(
   const row = cloudFailures().find(
     (each) => new RegExp(`^(?:${each.at})$`).test(at) && new RegExp(each.answer).test(answer),
   );
-  const claims = ['iss', 'aud', 'sub'].map(
-    (name) => `${name} ${String(jwtPart(token, 1)?.[name] ?? 'none')}`,
-  );
+  const claims = jwtPart(token, 1) ?? {};
+  const named = ['iss', 'aud', 'sub'].map((name) => `${name} ${JSON.stringify(claims[name] ?? null)}`);
   const says = row?.says ?? 'The source gave no credential';
   return new SidekeyError('source_failed', `${says}: ${withoutStop(answer)}.`, {
-    hint: row?.do.replace('TOKEN', () => describe(claims.join(', '), [])),
+    hint: row?.do.replace('TOKEN', () => describe(named.join(', '), [])),
     retryAfterMs: 'retryAfterMs' in reported ? (reported.retryAfterMs ?? undefined) : undefined,
   });
 }
@@ -98,7 +87,7 @@ export async function askCloud(source: CloudSource, asking: CloudAsking): Promis
       const at = container === null ? 'ec2' : 'container';
       const text = await (container === null ? instanceKeys(asking) : ask(at, container, asking));
       const { Code: code = 'Success', Message: message, Token: token, ...rest } = jsonObject(text) ?? {};
-      if (code !== 'Success') throw failed(at, describe(`${String(code)}: ${String(message)}`, []));
+      if (code !== 'Success') throw failed(at, describe([code, message].join(': '), []));
       return valueOf(at, JSON.stringify({ ...rest, Version: 1, SessionToken: token }), 'aws', asking);
     }
     case 'gcp-federation': {
@@ -111,8 +100,9 @@ export async function askCloud(source: CloudSource, asking: CloudAsking): Promis
         subject_token: token,
         subject_token_type: `${typePrefix}jwt`,
       };
-      const exchange = { endpoint: `${services.google}/v1/token`, client: null, parameters };
-      const federated = await askToken('google', exchange, tokenExchangeGrantType, token, asking);
+      const endpoint = `${services.google}/v1/token`;
+      const question = { endpoint, client: null, grantType: tokenExchangeGrantType, parameters };
+      const federated = await askToken('google', question, token, asking);
       if (account === undefined) return federated;
       const url = `${services.account}/v1/projects/-/serviceAccounts/${account}:generateAccessToken`;
       const authorization = `Bearer ${secretText(federated.credential)}`;
@@ -136,7 +126,8 @@ export async function askCloud(source: CloudSource, asking: CloudAsking): Promis
         client_assertion: token,
       };
       const endpoint = `${services.entra}/${tenant}/oauth2/v2.0/token`;
-      return askToken('entra', { endpoint, client, parameters }, 'client_credentials', token, asking);
+      const question = { endpoint, client, grantType: 'client_credentials', parameters };
+      return askToken('entra', question, token, asking);
     }
     case 'azure-instance': {
       const { resource, client_id } = source;
@@ -233,7 +224,8 @@ async function ask(at: string, request: CloudRequest, asking: CloudAsking, token
   const answer = await askEndpoint(
     { name: 'the service', method: 'GET', body: null, isLocal, ...request },
     ioOf(client === null ? asking : { ...asking, fetch: () => client.fetch }, isLocal ? localMs : remoteMs),
-  ).finally(() => client?.close());
+  );
+  await client?.close();
   if (answer.kind !== 'answer') throw failed(at, answer, token);
   const { status, text } = answer;
   if (status >= 200 && status < 300) return text.trim();
@@ -247,13 +239,12 @@ async function ask(at: string, request: CloudRequest, asking: CloudAsking, token
 /** Asks a token endpoint. @throws SidekeyError `source_failed` */
 async function askToken(
   at: string,
-  question: Pick<TokenQuestion, 'endpoint' | 'client' | 'parameters'>,
-  grantType: string,
+  question: Pick<TokenQuestion, 'endpoint' | 'client' | 'grantType' | 'parameters'>,
   token: string,
   asking: CloudAsking,
 ): Promise<SourceValue> {
-  const rest = { dialect: plainDialect, grantType, secrets: [token] };
-  const answer = await askTokenEndpoint({ ...question, ...rest }, ioOf(asking));
+  const whole = { ...question, dialect: plainDialect, secrets: [token] };
+  const answer = await askTokenEndpoint(whole, ioOf(asking));
   if (answer.kind !== 'tokens') throw failed(at, answer, token);
   return { credential: { type: 'api_key', value: answer.accessToken }, expiresAt: answer.expiresAt };
 }

@@ -3,8 +3,7 @@ import { splitCommandLine } from '../../config/locate.ts';
 import { presetProgram, presetTexts, type SourceProgram } from '../../config/source-presets.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { HeldCredential, SourceCredential } from '../../domain/credential.ts';
-import { type CloudSource, cloudTexts, parseCloudSource } from './cloud-source.ts';
-import type { cloudServices } from './cloud.ts';
+import { type CloudSource, type cloudServices, cloudTexts, parseCloudSource } from './cloud-source.ts';
 import { parseVaultReference, type VaultReference } from './vault-reference.ts';
 
 export type Source =

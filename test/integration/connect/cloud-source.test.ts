@@ -66,8 +66,8 @@ async function desk(clouds: Clouds, api: Upstream, now: () => number, folder?: s
   return { sidekey, get: () => proxiedGet(sidekey.url, `${api.url}/a`) };
 }
 
-const refreshed = async ({ audit }: TestSidekey) =>
-  (await audit()).filter(({ event }) => event === 'grant.refreshed').length;
+const refreshed = async (sidekey: TestSidekey) =>
+  (await sidekey.audit()).filter(({ event }) => event === 'grant.refreshed').length;
 
 test('requests share one exchange, and a token is replaced before its end', async () => {
   const clock = { now: Date.UTC(2027, 0, 1) };
@@ -96,8 +96,9 @@ test('requests share one exchange, and a token is replaced before its end', asyn
   expect(JSON.stringify(refused)).toContain('The instance has no such service account');
 });
 
+const now = () => Date.UTC(2027, 0, 1);
+
 test('each node asks the metadata service of its own machine', async () => {
-  const now = () => Date.UTC(2027, 0, 1);
   const [one, two] = [await startClouds({ now }), await startClouds({ now })];
   const api = await startApi();
   const first = await desk(one, api, now);

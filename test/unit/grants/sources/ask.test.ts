@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { SourceCredential } from '../../../../src/domain/credential.ts';
 import { createSources } from '../../../../src/grants/sources/ask.ts';
-import { cloudServices } from '../../../../src/grants/sources/cloud.ts';
+import { cloudServices } from '../../../../src/grants/sources/cloud-source.ts';
 import { SidekeyError } from '../../../../src/lib/errors.ts';
 import { tempFolder } from '../../../support/temp-folder.ts';
 import { hintOfText } from '../../../support/hint.ts';

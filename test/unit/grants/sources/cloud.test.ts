@@ -355,7 +355,7 @@ describe('a failure', () => {
       const [before = '', after = ''] = row!.do.split('TOKEN');
       expect(hint.startsWith(before) && hint.endsWith(after)).toBe(true);
       if (row!.do.includes('a token with TOKEN'))
-        expect(hint).toMatch(/a token with iss https:\S+, aud \S+, sub \S+/);
+        expect(hint).toMatch(/a token with iss "https:\S+", aud \S+, sub "\S+"/);
       const told = `${failure.message} ${hint}`;
       for (const secret of [
         requestToken,
