@@ -13,7 +13,7 @@ import type { Log } from '../lib/log.ts';
 import { systemTimers } from '../lib/timers.ts';
 import { proxyUrl } from '../operations/format.ts';
 import { answerMs } from '../proxy/policy/limits.ts';
-import type { MintKeeper } from '../proxy/mint.ts';
+import type { MintKeeper } from '../proxy/mint-reply.ts';
 import type { Redirection } from '../proxy/transparent.ts';
 import type { Entry, openEntry } from '../proxy/entry.ts';
 import type { Quota } from '../agents/quota/quota.ts';

@@ -1,5 +1,4 @@
-import type { DomainPattern } from '../proxy/policy/domain-map.ts';
-import type { PathGlob } from '../proxy/policy/path.ts';
+import type { MintRow } from '../proxy/policy/domain-map.ts';
 import type { Glob } from '../proxy/policy/text.ts';
 import type { DpopAlgorithm, RegisteredByItself } from './credential.ts';
 
@@ -225,37 +224,6 @@ export interface ExpiredSign {
 
 /** Placement of a credential: the kind of an `AuthScheme` (`proxy/schemes/`), with settings only it reads. */
 export type Placement = { readonly kind: string; readonly [setting: string]: unknown };
-
-/** Requests whose answer hands out a credential. It becomes a short grant, and the client gets a placeholder. */
-export interface MintRow {
-  /** Unique within the provider or domain; a part of the names of the grants. */
-  readonly name: string;
-  /** Domain patterns; null: all hosts. */
-  readonly hosts: readonly DomainPattern[] | null;
-  readonly paths: readonly PathGlob[];
-  /** Header field of the request and the globs of its value, without case; null: any request. */
-  readonly header: { readonly name: string; readonly values: readonly Glob[] } | null;
-  /** Names that lead to the credential; `[*]` for the items of a list. */
-  readonly members: readonly (readonly string[])[];
-  /** Member beside the credential with its end; null: `maxMs` is the end. */
-  readonly expires: string | null;
-  /** Domain patterns that the credential may be sent to. */
-  readonly goesTo: readonly string[];
-  /** Member beside the credential whose URL names the only host; null: all of `goesTo`. */
-  readonly hostMember: string | null;
-  /** Placement at these hosts; null: the `inject` of the provider. */
-  readonly as: Placement | null;
-  /** True if the member is Base64 of a user name and the credential, as `Basic` has them. */
-  readonly isPair: boolean;
-  /** Template of the placeholder; `{name}` is the claim `name=VALUE` of the credential. Null: see `formOf`. */
-  readonly form: string | null;
-  /** Other members to pass on. Numbers, booleans and null always are. */
-  readonly keep: readonly string[];
-  /** Longest life in milliseconds. */
-  readonly maxMs: number;
-  /** True if the provider's revocation ends this credential alone. */
-  readonly isRevoked: boolean;
-}
 
 /** Parts of a request that may have a placeholder; `header`: any field, including the `Basic` pair. */
 export const placeholderPlaces = ['header', 'path', 'query', 'body', 'websocket'] as const;

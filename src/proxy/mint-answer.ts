@@ -1,11 +1,10 @@
-import type { MintRow } from '../domain/provider.ts';
 import { readExpiresAt, readExpiresIn } from '../grants/token-expiry.ts';
 import { isJsonObject, type Json } from '../lib/json.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { jwtLike } from './placeholders/login-answer.ts';
 import { plainForm, type PlaceholderForm, readForm } from './placeholders/codes.ts';
 import { authorityText, parseAbsoluteTarget } from './policy/authority.ts';
-import { isPattern, matchesAnyPattern, parsePattern } from './policy/domain-map.ts';
+import { isPattern, matchesAnyPattern, type MintRow, parsePattern } from './policy/domain-map.ts';
 import { forgivenPath, isUnread, matchesLoosely, readPath } from './policy/path.ts';
 import type { RequestFacts } from './policy/request.ts';
 import { fieldNameAsRead, isFieldValue, matchesAny } from './policy/text.ts';
@@ -18,7 +17,7 @@ export interface HandedOut {
   readonly row: MintRow;
   /** The member as the service wrote it. */
   readonly written: string;
-  /** What is sent as the credential. */
+  /** The credential itself, without the user name of a pair. */
   readonly value: string;
   /** Text before the placeholder inside the member, if that is Base64 of both. */
   readonly username: string | null;

@@ -18,7 +18,7 @@ import type { PlannedFields } from './schemes/apply.ts';
 import type { AppliedRequest } from './schemes/scheme.ts';
 import type { Protocol } from './upstream/h2-session.ts';
 import type { LoginGrant } from './login-grant.ts';
-import type { Mints } from './mint.ts';
+import type { Mints } from './mint-reply.ts';
 import { type ConnectionPlan, type FieldFacts, planOf } from './plan.ts';
 import type { AcceptedProposal } from './proposed.ts';
 import type { ExchangeRecord } from './record.ts';
@@ -100,7 +100,7 @@ export class Request {
   fields: RawFields = noFields;
   /** Reports whether a list of tools in the response may name a tool; undefined: it has no such list. */
   isListed: ((tool: string) => boolean) | undefined = undefined;
-  /** What the answer may hand out; undefined: no credential. */
+  /** Rows that the answer may match; undefined: none. */
   mints: Mints | undefined = undefined;
   /** The body as the client sent it, if a person is asked and it is short. */
   askedBody: Buffer | null = null;

@@ -23,7 +23,7 @@ import {
   mayBeJson,
   readExpiredHead,
 } from './expired.ts';
-import { MintReply } from './mint.ts';
+import { MintReply } from './mint-reply.ts';
 import { ToolListReply } from './tool-list.ts';
 import type { UpstreamRequest } from './request.ts';
 

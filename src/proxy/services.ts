@@ -9,7 +9,7 @@ import type { ActivityNotes } from '../grants/activity.ts';
 import type { SealedCredential } from '../domain/credential.ts';
 import type { LoginExchange, LoginOutcome } from '../grants/keep-login.ts';
 import type { Grant } from '../domain/grant.ts';
-import type { MintRow, Placement, Provider } from '../domain/provider.ts';
+import type { Placement, Provider } from '../domain/provider.ts';
 import type { Registry } from '../grants/registry.ts';
 import type { TokenSource } from '../grants/token-source.ts';
 import type { SidekeyError } from '../lib/errors.ts';
@@ -18,7 +18,7 @@ import type { PeerOwner } from '../lib/os.ts';
 import type { Timers } from '../lib/timers.ts';
 import type { PlaceholderCodes } from './placeholders/codes.ts';
 import type { Policy } from './policy/decide.ts';
-import { createDomainMap } from './policy/domain-map.ts';
+import { createDomainMap, type MintRow } from './policy/domain-map.ts';
 import type { Limits } from './policy/limits.ts';
 import type { Quota } from '../agents/quota/quota.ts';
 import { CredentialFinder } from './schemes/forms.ts';
@@ -27,7 +27,7 @@ import { createPathRedactor, type Destination, type PathRedactor, placementAt } 
 import type { ProcessFigures } from './telemetry/figures.ts';
 import type { Tracer } from './telemetry/traces.ts';
 import type { UpstreamClient } from './upstream/client.ts';
-import type { MintKeeper } from './mint.ts';
+import type { MintKeeper } from './mint-reply.ts';
 import type { AgentLoad, LeakLimit } from './rule-limits.ts';
 import type { CertificateWatch } from './revalidate.ts';
 

@@ -1,7 +1,8 @@
 import { isIPv6 } from 'node:net';
-import type { MintRow } from '../../domain/provider.ts';
 import { type Authority, canonicalHost, defaultPort, isAddress, parsePort, splitPort } from './authority.ts';
+import type { PathGlob } from './path.ts';
 import type { DomainRules } from './rule.ts';
+import type { Glob } from './text.ts';
 
 /** An entry of the allowed-domains map. */
 export interface Domain {
@@ -40,6 +41,37 @@ interface AdditionalUse {
   readonly grant: string;
   /** Placement of its credential. */
   readonly as: { readonly kind: string; readonly [setting: string]: unknown };
+}
+
+/** Requests whose answer hands out a credential. It becomes a short grant, and the client gets a placeholder. */
+export interface MintRow {
+  /** Unique within the provider or domain; a part of the names of the grants. */
+  readonly name: string;
+  /** Domain patterns; null: all hosts. */
+  readonly hosts: readonly DomainPattern[] | null;
+  readonly paths: readonly PathGlob[];
+  /** Header field of the request and the globs of its value, without case; null: any request. */
+  readonly header: { readonly name: string; readonly values: readonly Glob[] } | null;
+  /** Names that lead to the credential; `[*]` for the items of a list. */
+  readonly members: readonly (readonly string[])[];
+  /** Member beside the credential with its end; null: `maxMs` is the end. */
+  readonly expires: string | null;
+  /** Domain patterns that the credential may be sent to. */
+  readonly goesTo: readonly string[];
+  /** Member beside the credential whose URL names the only host; null: all of `goesTo`. */
+  readonly hostMember: string | null;
+  /** Placement at these hosts; null: the `inject` of the provider. */
+  readonly as: AdditionalUse['as'] | null;
+  /** True if the member is Base64 of a user name and the credential, as `Basic` has them. */
+  readonly isPair: boolean;
+  /** Template of the placeholder; `{name}` is the claim `name=VALUE` of the credential. Null: see `formOf`. */
+  readonly form: string | null;
+  /** Other members to pass on. Numbers, booleans and null always are. */
+  readonly keep: readonly string[];
+  /** Longest life in milliseconds. */
+  readonly maxMs: number;
+  /** True if the provider's revocation ends this credential alone. */
+  readonly isRevoked: boolean;
 }
 
 /** Reports whether a pattern covers an authority. `*.x.y` covers neither `x.y` nor `wx.y`. */

@@ -24,7 +24,7 @@ interface Row {
   readonly status?: number;
   readonly answer: (host: string) => object;
   readonly secret: string;
-  /** What the client reads of the answer; `token` is the placeholder. */
+  /** Returns the parts of the answer that the client reads. */
   readonly read: (answer: any, host: string) => unknown;
   readonly expected: unknown;
   /** The `Authorization` of a later request of the client, and what the service gets. */

@@ -47,6 +47,15 @@ async function homeWithMap(config: object = {}): Promise<Home> {
 }
 
 describe('explain', () => {
+  test('says which answer becomes a grant, and makes none', async () => {
+    const mints = [{ name: 'session', path: '/session', member: 'token', goes_to: ['s.example.com'] }];
+    const at = await homeWithMap({ domains: { 'api.stripe.com': { grant: 'stripe', mints } } });
+    const { steps } = (await at.json(['explain', 'https://api.stripe.com/session'])) as Explained;
+    const text = 'token becomes a grant (session) for s.example.com; the client gets a placeholder';
+    expect(steps).toContainEqual({ step: 'answer', ok: true, text });
+    expect(await at.json(['grant', 'list'])).not.toHaveProperty('grants.5');
+  });
+
   test('names the member or parameter of a body that decides', async () => {
     const rules = [
       { name: 'small', paths: ['/json'], json: { '$.amount': { max: 100 }, '$.to': ['acme-*'] } },

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import type { Grant } from '../../../src/domain/grant.ts';
 import { createGone, type Reply } from '../../../src/proxy/http/message.ts';
-import { MintReply, type Mints } from '../../../src/proxy/mint.ts';
-import type { MintRow } from '../../../src/domain/provider.ts';
+import { MintReply, type Mints } from '../../../src/proxy/mint-reply.ts';
+import type { MintRow } from '../../../src/proxy/policy/domain-map.ts';
 
 const row = { name: 'a', members: [['token']], expires: null, hostMember: null, keep: [], goesTo: [] };
 

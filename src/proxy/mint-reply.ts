@@ -1,0 +1,159 @@
+import type { Grant } from '../domain/grant.ts';
+import type { MintRequest } from '../grants/mint.ts';
+import { type RawFields, valuesOf } from './http/fields.ts';
+import { hasResponseBody } from './http/framing.ts';
+import type { Reply } from './http/message.ts';
+import type { GuardOwner, ReplySink } from './leak-guard/response.ts';
+import { isGuardable, Matcher } from './leak-guard/patterns.ts';
+import { redactText } from './leak-guard/redactor.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import { parseStrictJson } from '../lib/json.ts';
+import type { MintRow } from './policy/domain-map.ts';
+import { type HandedOut, handedOut, unreadable, writtenAnew } from './mint-answer.ts';
+
+/** The rows that the answer to a request may match, and the store of its credentials. */
+export interface Mints {
+  readonly rows: readonly MintRow[];
+  readonly now: () => number;
+  /** Stores a credential as a grant. Returns the placeholder of the caller. @throws as `mintGrant` */
+  readonly keep: (found: HandedOut) => Promise<{ readonly grant: Grant; readonly placeholder: string }>;
+  /** Ends a grant whose placeholder no client received. */
+  readonly forget: (grant: Grant) => Promise<void>;
+}
+
+/** Stores minted grants. */
+export interface MintKeeper {
+  readonly keep: (request: MintRequest) => Promise<Grant>;
+  readonly forget: (grant: Grant) => Promise<void>;
+}
+
+/** Maximum bytes of an answer that hands out a credential. */
+const maxBytes = 262_144;
+
+/**
+ * Holds an answer that may hand out a credential, stores the credential as a grant, and writes the answer
+ * anew with a placeholder. No byte of the received head or body is forwarded.
+ */
+export class MintReply implements ReplySink {
+  readonly #reply: Reply;
+  readonly #owner: GuardOwner;
+  readonly #method: string;
+  readonly #mints: Mints;
+  readonly #pieces: Buffer[] = [];
+  #bytes = 0;
+  #status = 0;
+  #fields: RawFields = [];
+
+  constructor(reply: Reply, owner: GuardOwner, method: string, mints: Mints) {
+    this.#reply = reply;
+    this.#owner = owner;
+    this.#method = method;
+    this.#mints = mints;
+  }
+
+  get gone(): Reply['gone'] {
+    return this.#reply.gone;
+  }
+
+  head(status: number, _reason: string, fields: RawFields): void {
+    this.#status = status;
+    this.#fields = fields;
+    if (valuesOf(fields, 'content-encoding').some((coding) => coding.toLowerCase() !== 'identity'))
+      this.#owner.stop(unreadable('is compressed'));
+  }
+
+  write(piece: Buffer): boolean {
+    this.#pieces.push(Buffer.from(piece));
+    this.#bytes += piece.length;
+    if (this.#bytes > maxBytes) this.#owner.stop(unreadable(`has more than ${maxBytes} bytes`));
+    return true;
+  }
+
+  onDrain(): void {}
+
+  end(_trailers: RawFields, flushed?: () => void): void {
+    if (this.#owner.isOver) return;
+    this.#answer(flushed).catch((error: unknown) => {
+      const cause = { cause: error };
+      this.#owner.stop(
+        error instanceof SidekeyError ? error : new SidekeyError('internal', undefined, cause),
+      );
+    });
+  }
+
+  abort(): void {
+    this.#reply.abort();
+  }
+
+  async #answer(flushed?: () => void): Promise<void> {
+    const { rows, keep, forget, now } = this.#mints;
+    const received = Buffer.concat(this.#pieces);
+    const isRefusal = this.#status >= 300;
+    const value = parsed(received) ?? (isRefusal || received.length === 0 ? new Map() : undefined);
+    if (value === undefined) throw unreadable('is not JSON that every program reads alike');
+    const begunAt = now();
+    const found = isRefusal ? [] : handedOut(value, rows, begunAt);
+    const grants: Grant[] = [];
+    const placeholders = new Map<string, string>();
+    let isSent = false;
+    try {
+      for (const each of found) {
+        const { grant, placeholder } = await keep(each);
+        grants.push(grant);
+        placeholders.set(each.written, placeholder);
+      }
+      const mayHaveBody = hasResponseBody(this.#method, this.#status);
+      const hasBody = mayHaveBody && received.length > 0;
+      const body = hasBody ? JSON.stringify(writtenAnew(value, rows, placeholders)) : '';
+      const fields = [
+        ...passedOn(this.#fields),
+        ...(hasBody ? ['Content-Type', 'application/json'] : []),
+        ...(mayHaveBody ? ['Content-Length', String(Buffer.byteLength(body))] : []),
+        'Cache-Control',
+        'no-store',
+      ];
+      if (shows([body, ...fields], found)) throw unreadable('repeats it in another place');
+      if (this.#owner.isOver || this.#reply.gone.already) return;
+      this.#reply.head(this.#status, '', fields);
+      if (body !== '') this.#reply.write(Buffer.from(body));
+      isSent = true;
+      this.#reply.end([], flushed);
+    } finally {
+      // An earlier answer may have handed out the same credential.
+      const isNew = ({ createdAt }: Grant) => createdAt >= begunAt;
+      if (!isSent) await Promise.all(grants.filter(isNew).map(forget));
+    }
+  }
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+function parsed(bytes: Buffer): ReturnType<typeof parseStrictJson> {
+  try {
+    return parseStrictJson(utf8.decode(bytes));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Returns the fields of an answer that say nothing of its content. */
+function passedOn(fields: RawFields): readonly string[] {
+  return fields.flatMap((name, index) => {
+    const value = fields[index + 1]!;
+    if (index % 2 !== 0) return [];
+    const isCount = /^(?:retry-after|x-ratelimit-[a-z]+)$/i.test(name) && /^[0-9]{1,12}$/.test(value);
+    return isCount || name === 'Sidekey-Hint' ? [name, value] : [];
+  });
+}
+
+/** Reports whether a text has one of the credentials in a form that a program could decode. */
+function shows(texts: readonly string[], found: readonly HandedOut[]): boolean {
+  const secrets = found.flatMap(({ written, value }) => [written, value, value.split(/[.:]/).at(-1)!]);
+  const guarded = secrets.map((text) => Buffer.from(text).toString('latin1')).filter(isGuardable);
+  if (guarded.length === 0) return false;
+  const matcher = new Matcher(guarded);
+  return texts.some((text) => {
+    const bytes = Buffer.from(text).toString('latin1');
+    return redactText(matcher, bytes) !== bytes;
+  });
+}
