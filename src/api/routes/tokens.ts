@@ -222,7 +222,9 @@ export const tokenRoutes: readonly AnyRoute[] = [
     scope: 'grants:read',
     result: z.array(z.strictObject(metadata).meta({ id: 'TokenMetadata' })),
     async handle({ params }, parts) {
-      const ownGrants = (await parts.store.grants.find({ users: [owner({ params })], unminted: true })).map(grantOf);
+      const ownGrants = (await parts.store.grants.find({ users: [owner({ params })], unminted: true })).map(
+        grantOf,
+      );
       return Promise.all(ownGrants.map((grant) => metadataOf(grant, parts)));
     },
   }),
