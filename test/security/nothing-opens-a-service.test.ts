@@ -19,6 +19,8 @@ const region = 'eu-west-1';
 const awsHost = `dynamodb.${region}.amazonaws.com`;
 const hosts = { google: 'storage.googleapis.com', azure: 'acme.vault.azure.net', acme: upstreamHost };
 
+const basic = (pair: string) => `Basic ${Buffer.from(pair).toString('base64')}`;
+
 /** Calls each endpoint and each service, and writes all heads and bodies of the answers. */
 const program = `
 import aws4 from '${pathToFileURL(join(checkout, 'node_modules/aws4/aws4.js')).href}';
@@ -199,7 +201,6 @@ test.skipIf(botocoreMissing !== false)(
             })
             .end();
         });
-      const basic = (pair: string) => `Basic ${Buffer.from(pair).toString('base64')}`;
       const tries = values.flatMap((value) =>
         services.flatMap(({ name, port, authority }) =>
           [`Bearer ${value}`, basic(`${value}:x`), basic(`x:${value}`)].map(
