@@ -53,12 +53,9 @@ export function fromBaseUrl(head: RequestHead, mode: CallerMode): RequestHead | 
     return new SidekeyError('bad_request', 'The path names no host.', {
       hint: 'use a base address such as http://127.0.0.1:8377/+/api.openai.com/v1',
     });
-  const has = (name: string) => valuesOf(fields, name).length > 0;
-  const isRelayed = ofCloud !== null && has('x-forwarded-for');
-  if (has('origin') || has('sec-fetch-site') || has('sec-fetch-dest') || isRelayed)
-    return new SidekeyError('browser_refused', undefined, {
-      hint: 'call it from a program, without the fields Origin and Sec-Fetch-*; web pages are always refused',
-    });
+  // `discover` checks those for clouds, because it also gets them in absolute form.
+  const refusal = ofCloud === null ? pageRefusal(fields) : null;
+  if (refusal !== null) return refusal;
   const hosts = valuesOf(fields, 'host');
   const host = hosts.length === 1 ? parseAuthority(hosts[0] ?? '', 'http') : null;
   if (host === null) return new SidekeyError('bad_request', 'The request has not one valid Host field.');
@@ -71,13 +68,32 @@ export function fromBaseUrl(head: RequestHead, mode: CallerMode): RequestHead | 
     login ??= token;
     return token !== null || name === 'host';
   });
-  const shown = login === null || has('proxy-authorization') ? [] : ['Proxy-Authorization', login];
+  const shown =
+    login === null || valuesOf(fields, 'proxy-authorization').length > 0
+      ? []
+      : ['Proxy-Authorization', login];
   return {
     method: head.method,
     target: named,
     version: head.version,
     fields: ['Host', authorityText(target.authority), ...forwarded, ...shown],
   };
+}
+
+/**
+ * Returns the refusal of a request that a web page may have sent; null: a program sent it.
+ *
+ * @param more names of further fields that the request may not have
+ */
+export function pageRefusal(
+  fields: RequestHead['fields'],
+  more: readonly string[] = [],
+): SidekeyError | null {
+  const names = ['origin', 'sec-fetch-site', 'sec-fetch-dest', ...more];
+  if (!names.some((name) => valuesOf(fields, name).length > 0)) return null;
+  return new SidekeyError('browser_refused', undefined, {
+    hint: 'call it from a program, without the fields Origin and Sec-Fetch-*; web pages are always refused',
+  });
 }
 
 /** Returns the value of `Proxy-Authorization` for a token in place of an API key; null: no token. */

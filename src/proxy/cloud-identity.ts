@@ -17,7 +17,7 @@ import {
  * nothing elsewhere (decision 180).
  */
 
-const aws = '/.sidekey/aws';
+export const awsEndpoint = '/.sidekey/aws';
 const azure = '/.sidekey/azure';
 const google = '/computeMetadata/v1/';
 const account = `${google}instance/service-accounts/default/`;
@@ -32,7 +32,7 @@ const lifetimeS = 3_600;
 export function cloudTarget({ target, fields }: Pick<RequestHead, 'target' | 'fields'>): string | null {
   const [path] = target.split('?', 1);
   if (path === '/') return isOfGoogle(fields) ? google : null;
-  return path === aws || path === azure || target.startsWith(google) ? target : null;
+  return path === awsEndpoint || path === azure || target.startsWith(google) ? target : null;
 }
 
 function isOfGoogle(fields: RequestHead['fields']): boolean {
@@ -78,7 +78,7 @@ export function cloudAnswer(
       form === null || other !== undefined ? template : codes.make(form, holder, grant.id);
   };
   const end = Math.floor(now / 1_000) + lifetimeS;
-  if (path === aws) {
+  if (path === awsEndpoint) {
     const make = minted('AWS_CONTAINER_CREDENTIALS_FULL_URI');
     const secret = make('sidekeyPlaceholder0000000000000000000000');
     return {

@@ -5,7 +5,7 @@ import { indexGrants } from '../domain/grant-index.ts';
 import { expiredToken, stateRefusal } from '../grants/token-result.ts';
 import { valuesOf } from './http/fields.ts';
 import type { ExchangeResult } from './http/message.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { type Hint, hintOf, hintText, remedy } from '../lib/hint.ts';
 import { asTyped } from '../lib/command-name.ts';
 import { visible } from '../lib/text.ts';
@@ -14,6 +14,7 @@ import type { Domain } from './policy/domain-map.ts';
 import { describeRule } from './policy/judge.ts';
 import { areReadOnly, type DomainRules, type Rule, type RuleOutcome, rulesFor } from './policy/rule.ts';
 import { authenticate, factsOf, labelsOf } from './authorize.ts';
+import { pageRefusal } from './base-url.ts';
 import { cloudAnswer, cloudTarget } from './cloud-identity.ts';
 
 import { answerProposals, isProposalPath } from './proposals.ts';
@@ -33,6 +34,7 @@ export async function discover(request: Request): Promise<ExchangeResult> {
   const { method, fields } = inbound.head;
   const forCloud = cloudTarget({ target: target.path, fields });
   request.isForCloud = forCloud !== null;
+  if (request.isForCloud) orThrow(pageRefusal(fields, ['x-forwarded-for']));
   request.caller = await authenticate(request);
   const [path = ''] = (forCloud ?? target.path).split('?', 1);
   if (isProposalPath(path)) {

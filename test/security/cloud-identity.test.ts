@@ -87,9 +87,14 @@ describe.each(endpoints)('$target', ({ target, needs, field }) => {
     ['under a name that resolves to this machine', 'Host: evil.example'],
   ])('refuses a request %s', async (_what, line) => {
     const { ask } = await setUp();
-    const answer = await ask(target, needs, line);
-    expect(answer.status).toBe(403);
-    expect(problemOf(answer).code).toBe('browser_refused');
+    // A proxy of the browser gets the absolute form.
+    const absolute = line.startsWith('Host:') ? [] : [`http://sidekey.internal${target}`];
+    for (const each of [target, ...absolute]) {
+      const host = each === target ? [] : ['Host: sidekey.internal'];
+      const answer = await ask(each, needs, line, ...host);
+      expect(answer.status).toBe(403);
+      expect(problemOf(answer).code).toBe('browser_refused');
+    }
   });
 
   test('refuses another user of the machine', async () => {

@@ -325,6 +325,19 @@ test.skipIf(isRoot)('a folder that the command makes inaccessible (chmod) is rep
   expect(names).toEqual([at('project/.claude')]);
 });
 
+test.each([
+  'AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE',
+  'AWS_WEB_IDENTITY_TOKEN_FILE',
+  'AZURE_CLIENT_CERTIFICATE_PATH',
+  'AZURE_FEDERATED_TOKEN_FILE',
+  'GOOGLE_APPLICATION_CREDENTIALS',
+])('the file of %s, an identity of the machine, is hidden', async (name) => {
+  const { put, plan } = await machine();
+  const file = put('outside/identity');
+  expect((await plan('project')).rules.get(file)).toBeUndefined();
+  expect((await plan('project', { env: { [name]: file } })).rules.get(file)).toBe('absent');
+});
+
 test('a program gets its state folder, and Sidekey’s files stay hidden from --show', async () => {
   const { at, plan } = await machine();
   const { rules } = await plan('project', { program: '/opt/claude' });

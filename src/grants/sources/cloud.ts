@@ -4,6 +4,7 @@ import { parseKeys, secretText, type SourceForm } from '../../domain/credential.
 import { SidekeyError } from '../../lib/errors.ts';
 import { packageText, shippedFile } from '../../lib/package-files.ts';
 import { withoutStop } from '../../lib/text.ts';
+import { awsEndpoint } from '../../proxy/cloud-identity.ts';
 import { defaultLimits } from '../../proxy/policy/limits.ts';
 import { createUpstreamClient } from '../../proxy/upstream/client.ts';
 import { tokenExchangeGrantType, typePrefix } from '../oauth/assertions.ts';
@@ -191,9 +192,11 @@ function containerRequest({ env, services, readFile }: CloudAsking): CloudReques
   const path = env['AWS_CONTAINER_CREDENTIALS_RELATIVE_URI'];
   const full = env['AWS_CONTAINER_CREDENTIALS_FULL_URI'];
   if (path === undefined && full === undefined) return null;
-  const url = path === undefined ? URL.parse(full ?? '') : new URL(path, services.container);
+  const url = URL.parse(path ?? full ?? '', path === undefined ? undefined : services.container);
   if (url?.protocol !== 'http:' || !containerHost.test(url.hostname))
     throw failed('container', 'its host is no container endpoint');
+  // It gives placeholders, with which no service can be called.
+  if (url.pathname === awsEndpoint) throw failed('container', 'it is the endpoint of a Sidekey');
   const file = env['AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE'];
   const authorization = file === undefined ? env['AWS_CONTAINER_AUTHORIZATION_TOKEN'] : readFile(file).trim();
   return { url: url.href, headers: authorization === undefined ? {} : { authorization } };

@@ -5,5 +5,6 @@ declare module 'aws4' {
     datetime: string;
     canonicalString(): string;
     signature(): string;
+    sign(): { readonly headers: object };
   }
 }

@@ -235,6 +235,27 @@ const cases: readonly Case[] = [
     () => {},
     { AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: '//other.test/v1/credentials' },
   ],
+  [
+    'container',
+    'The address of the container credentials is none of AWS',
+    'aws-instance',
+    () => {},
+    { AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: '//[' },
+  ],
+  [
+    'container',
+    'The address of the container credentials is none of AWS',
+    'aws-instance',
+    () => {},
+    { AWS_CONTAINER_CREDENTIALS_FULL_URI: 'http://127.0.0.1@other.test/v1/credentials' },
+  ],
+  [
+    'container',
+    'The container endpoint gives placeholders instead of keys',
+    'aws-instance',
+    () => {},
+    { AWS_CONTAINER_CREDENTIALS_FULL_URI: 'http://127.0.0.1:8377/.sidekey/aws?grant=prod' },
+  ],
   ['container', 'No container endpoint answers', 'aws-instance', instead(/v1/, 'drop'), inContainer],
   [
     'container',
