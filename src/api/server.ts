@@ -87,6 +87,11 @@ export async function createAdminServer(parts: AdminParts) {
       ? { server: createServer(serverOptions, handler), following: null }
       : await createTlsServer(parts.tls, handler, parts);
   server.on('clientError', (error: NodeJS.ErrnoException, client) => {
+    // Browsers open connections ahead of requests, and would take an answer here for that to the next request.
+    if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') {
+      client.destroy();
+      return;
+    }
     const isTooLarge = error.code === 'HPE_HEADER_OVERFLOW';
     const sentence = isTooLarge ? 'The head of the request is larger than 1 MiB.' : undefined;
     refuseOn(client, new SidekeyError('bad_request', sentence));

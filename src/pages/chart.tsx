@@ -53,7 +53,13 @@ function optionsOf({ series, unit, onWindow }: ChartProps, width: number): Plot.
     scales: { y: { range: (_plot, _least, most) => [0, Math.max(1, most * 1.1)] } },
     axes: [
       { ...axis, size: 44 },
-      { ...axis, size: 48, values: (_plot, values) => values.map((value) => textOf(value, unit)) },
+      {
+        ...axis,
+        // A character is at most 7 pixels wide, on average.
+        size: (_plot, labels: readonly string[] | null) =>
+          Math.max(48, ...(labels ?? []).map(({ length }) => 13 + 7 * length)),
+        values: (_plot, values) => values.map((value) => textOf(value, unit)),
+      },
     ],
     series: [
       {},

@@ -235,7 +235,7 @@ function Changes({ text, effect, discarded }: ChangesProps): JSX.Element {
           />
         )}
         {isChanged && <Action label="Discard" kind="quiet" run={discard} />}
-        <span role="status">{!isChanged && mayWrite && saved}</span>
+        <span role="status">{text === typed && !isChanged && mayWrite && saved}</span>
       </div>
     </section>
   );

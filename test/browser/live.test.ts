@@ -152,8 +152,17 @@ describe.each(browsers)('the page Now, in %s%s', { timeout: 60_000 }, (_name, _w
   });
 
   test('draws requests, latencies, refusals and refreshes of a window, also by agent', async () => {
-    const { page, send } = await livePage(open);
+    const { page, send, sidekey } = await livePage(open);
     await send('/again', 'other', { grant: 'desk' });
+    const long = { exchange: crypto.randomUUID(), agent: 'ci', method: 'GET', host: 'slow.test', path: '/' };
+    await sidekey.proxy.state.audit.append({ event: 'access', ...long, outcome: 'allow' });
+    await sidekey.proxy.state.audit.append({
+      event: 'outcome',
+      ...long,
+      outcome: 'ok',
+      status: 200,
+      duration_ms: 200_000,
+    });
     await page.shows('Token refreshes');
     const titles = async () =>
       page.evaluate(`[...document.querySelectorAll('figcaption b')].map(({ textContent }) => textContent)`);
@@ -179,6 +188,9 @@ describe.each(browsers)('the page Now, in %s%s', { timeout: 60_000 }, (_name, _w
     await expect.poll(() => page.evaluate(pixels)).toBeGreaterThan(3);
     await page.evaluate(click('Day'));
     await page.shows('Requests per 24 min');
+    // The axis of the latency has room for “200000 ms”.
+    const room = `parseFloat(document.querySelectorAll('figure')[1].querySelectorAll('.u-axis')[1].style.width)`;
+    await expect.poll(() => page.evaluate(room)).toBeGreaterThan(70);
     expect(await page.evaluate(`document.querySelector('[aria-pressed=true]').textContent`)).toBe('Day');
     await page.evaluate(set('by', 'agent'));
     await page.shows('Median latency');

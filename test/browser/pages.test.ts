@@ -29,22 +29,24 @@ async function tabTo(page: BrowserPage, text: string): Promise<void> {
 describe.each(browsers)('the operator pages, in %s%s', { timeout: 40_000 }, (_name, _why, open) => {
   const test = it.skipIf(open === null);
 
-  test('show each view within 390 pixels and accessibly', async () => {
-    const { page, url } = await openedPages(open);
-    for (const [name, text] of [
-      ['now', 'Token refreshes'],
-      ['accounts', 'theirs'],
-      ['approvals', 'No approval is in force.'],
-      ['agents', 'no token, on this machine'],
-      ['rules', 'What would happen to a request?'],
-      ['audit', 'agent.added'],
-      ['people', 'Link to sign in'],
-    ] as const) {
-      await goTo(page, name, text);
-      await looked(page, name);
-    }
+  test.each([
+    ['now', 'Token refreshes'],
+    ['accounts', 'theirs'],
+    ['approvals', 'No approval is in force.'],
+    ['agents', 'no token, on this machine'],
+    ['rules', 'What would happen to a request?'],
+    ['audit', 'agent.added'],
+    ['people', 'Link to sign in'],
+  ])('show the view %s within 390 pixels and accessibly', async (name, text) => {
+    const { page } = await openedPages(open);
+    await goTo(page, name, text);
+    await looked(page, name);
     expect(page.complaints.filter((each) => each.includes('Content Security Policy'))).toEqual([]);
     expect(await page.evaluate('document.cookie')).toBe('');
+  });
+
+  test('show the way to sign in after signing out', async () => {
+    const { page, url } = await openedPages(open);
     await page.evaluate(click('Sign out'));
     await page.shows('Sign in to Sidekey');
     await looked(page, 'signed-out');

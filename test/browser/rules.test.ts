@@ -89,6 +89,15 @@ describe.each(browsers)('the page of rules, in %s%s', { timeout: 60_000 }, (_nam
     const sentence = 'a request that none of them matches is refused, unless you choose otherwise here';
     expect(await page.shows('No change to save.')).not.toContain(sentence);
     expect(await page.evaluate(isSaveDisabled)).toBe(true);
+    // An edit that the page has not checked yet is a change too.
+    const said = `(async () => {
+      const field = document.querySelector('[name=text]');
+      field.value += '# edited\\n';
+      field.dispatchEvent(new Event('input', { bubbles: true }));
+      await new Promise(requestAnimationFrame);
+      return document.querySelector('[aria-label=Changes]').textContent;
+    })()`;
+    expect(await page.evaluate(said)).not.toContain('No change to save.');
     await page.evaluate(click('Add a rule'));
     await page.shows(sentence);
     await page.shows('+    rules:');

@@ -70,6 +70,11 @@ test('CONNECT is refused with the address of the proxy', async () => {
   expect(answer).toContain('set HTTPS_PROXY to http://127.0.0.1:8177');
 });
 
+test('a connection that sends no request within 5 seconds is closed without an answer', async () => {
+  const { host, port } = await serving();
+  expect(await text(connect(port, host))).toBe('');
+}, 15_000);
+
 test('HEAD responds as GET, without a body', async () => {
   const { queue, url } = await serving();
   const shown = await fetch(url, { method: 'HEAD' });
