@@ -15,7 +15,6 @@ import { describeRule } from './policy/judge.ts';
 import { areReadOnly, type DomainRules, type Rule, type RuleOutcome, rulesFor } from './policy/rule.ts';
 import { authenticate, factsOf, labelsOf } from './authorize.ts';
 import { cloudAnswer, cloudTarget } from './cloud-identity.ts';
-
 import { answerProposals, isProposalPath } from './proposals.ts';
 import { proposerOf } from './proposed.ts';
 import { holdersOf } from './placeholders/detect.ts';
