@@ -141,7 +141,8 @@ const soonMs = 7 * 86_400_000;
 
 /**
  * Returns whether the stored token ends soon, and nothing renews it: it is in the last fifth of its time
- * since it was stored, and in its last 7 days. Minted grants always end, so they never warn. `now` in milliseconds since the epoch.
+ * since it was stored, and in its last 7 days. Minted grants always end soon, so they never warn. `now` in
+ * milliseconds since the epoch.
  */
 export function endsSoon(grant: Grant, now: number): boolean {
   const { expiresAt, refreshable, parent, updatedAt } = grant;

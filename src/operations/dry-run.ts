@@ -13,11 +13,10 @@ import { type Authority, authorityText } from '../proxy/policy/authority.ts';
 import { decideRequest, type Decision, unlistedRule } from '../proxy/policy/decide.ts';
 import {
   type GrantUse,
-  isPattern,
-  matchesPattern,
+  matchesAnyPattern,
   type NearEntry,
   nearestEntry,
-  parsePattern,
+  patternsOf,
 } from '../proxy/policy/domain-map.ts';
 import { describeStep } from '../proxy/policy/judge.ts';
 import type { RequestFacts } from '../proxy/policy/request.ts';
@@ -356,9 +355,8 @@ export class Explanation {
     if (this.#authority === null || this.#sealed === null || this.placement?.kind === 'own') return;
     const authority = this.#authority;
     const { audience } = this.#sealed;
-    const patterns = audience.map(parsePattern).filter(isPattern);
     this.#next = 'audience';
-    if (!patterns.some((pattern) => matchesPattern(pattern, authority))) return;
+    if (!matchesAnyPattern(patternsOf(audience), authority)) return;
     this.#passed('audience', `${authorityText(authority)} is within ${audience.join(', ')}`, 'injection');
   }
 

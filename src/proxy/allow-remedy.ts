@@ -5,13 +5,7 @@ import { connectNamed, type Hint, hintOf, remedy, withInput } from '../lib/hint.
 import { denialOf } from './http/problem.ts';
 import { type Authority, authorityText } from './policy/authority.ts';
 import { type Decision, type Denial, unlistedHint, unlistedRule } from './policy/decide.ts';
-import {
-  isPattern,
-  matchesAnyPattern,
-  type NearEntry,
-  nearestEntry,
-  parsePattern,
-} from './policy/domain-map.ts';
+import { matchesAnyPattern, type NearEntry, nearestEntry, patternsOf } from './policy/domain-map.ts';
 import type { ConfigSnapshot, ProxyServices } from './services.ts';
 import { offerOf, scopeFor } from './target.ts';
 
@@ -38,7 +32,7 @@ async function allowRemedy(
   const allow = remedy('domain.allow', { host, grant: reference, allow_plain_http: isPlain || undefined });
   const [grant] = (await services.grants.find(reference, scopeFor(reference, caller))).filter(caller.reaches);
   const provider = grant && config.provider(grant.provider);
-  const audience = provider?.audience.map(parsePattern).filter(isPattern) ?? [];
+  const audience = patternsOf(provider?.audience ?? []);
   if (matchesAnyPattern(audience, authority)) return allow;
   // An agent must not learn whether a grant exists.
   if (grant === undefined && caller.agent !== null) return allow;

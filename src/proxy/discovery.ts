@@ -16,7 +16,6 @@ import { areReadOnly, type DomainRules, type Rule, type RuleOutcome, rulesFor } 
 import { authenticate, factsOf, labelsOf } from './authorize.ts';
 import { pageRefusal } from './base-url.ts';
 import { cloudAnswer, cloudTarget } from './cloud-identity.ts';
-
 import { answerProposals, isProposalPath } from './proposals.ts';
 import { proposerOf } from './proposed.ts';
 import { holdersOf } from './placeholders/detect.ts';

@@ -4,7 +4,7 @@ import { SidekeyError } from '../lib/errors.ts';
 import { jwtLike } from './placeholders/login-answer.ts';
 import { plainForm, type PlaceholderForm, readForm } from './placeholders/codes.ts';
 import { authorityText, parseAbsoluteTarget } from './policy/authority.ts';
-import { isPattern, matchesAnyPattern, type MintRow, parsePattern } from './policy/domain-map.ts';
+import { matchesAnyPattern, type MintRow, patternsOf } from './policy/domain-map.ts';
 import { forgivenPath, isUnread, matchesLoosely, readPath } from './policy/path.ts';
 import type { RequestFacts } from './policy/request.ts';
 import { fieldNameAsRead, isFieldValue, matchesAny } from './policy/text.ts';
@@ -108,8 +108,7 @@ function partsOf(
 /** Returns the host and port of a URL, or of a host alone, if the patterns cover it; null: they do not. */
 function hostWithin(place: string, goesTo: readonly string[]): string | null {
   const target = parseAbsoluteTarget(/^https:/i.test(place) ? place : `https://${place}`);
-  const patterns = goesTo.map(parsePattern).filter(isPattern);
-  return target !== null && matchesAnyPattern(patterns, target.authority)
+  return target !== null && matchesAnyPattern(patternsOf(goesTo), target.authority)
     ? authorityText(target.authority)
     : null;
 }

@@ -18,7 +18,7 @@ import type { PeerOwner } from '../lib/os.ts';
 import type { Timers } from '../lib/timers.ts';
 import type { PlaceholderCodes } from './placeholders/codes.ts';
 import type { Policy } from './policy/decide.ts';
-import { createDomainMap, type MintRow } from './policy/domain-map.ts';
+import { createDomainMap, matchesAnyPattern, type MintRow, patternsOf } from './policy/domain-map.ts';
 import type { Limits } from './policy/limits.ts';
 import type { Quota } from '../agents/quota/quota.ts';
 import { CredentialFinder } from './schemes/forms.ts';
@@ -104,9 +104,7 @@ export function snapshotOf(
   { dialer, connections, streams, protocols }: UpstreamParts,
 ): ConfigSnapshot {
   let finder: CredentialFinder | undefined;
-  const ofDomains = domains.flatMap(({ action }) =>
-    action.kind === 'grant' ? (action.mints ?? none) : none,
-  );
+  const ofDomains = domains.flatMap(({ action }) => (action.kind === 'grant' ? action.mints : null) ?? none);
   return {
     policy: { domains: createDomainMap(domains), unmatched: proxy.unmatchedHosts },
     agents: callerMode(proxy),
@@ -117,7 +115,10 @@ export function snapshotOf(
     protocols,
     placementFor: ({ provider, mint = null }, to) => {
       const { inject: places, mints = none } = providers.get(provider) ?? {};
-      const row = mint === null ? undefined : [...mints, ...ofDomains].find(({ name }) => name === mint);
+      // Rows of several domains may have one name.
+      const isRow = ({ name, goesTo }: MintRow) =>
+        name === mint && matchesAnyPattern(patternsOf(goesTo), to.authority);
+      const row = mint === null ? undefined : [...mints, ...ofDomains].find(isRow);
       if (row !== undefined && row.as !== null) return row.as;
       return places === undefined ? bearer : placementAt(places, to);
     },

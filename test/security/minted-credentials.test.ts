@@ -238,6 +238,7 @@ test('the grant is committed before the answer is sent, and ends as the answer s
 });
 
 test('rows of a domain are read too, and say how the credential is carried', async () => {
+  const other = 'other.acme.test';
   const { get, asked, api } = await startMinting(
     [],
     (request, response) => response.end(request.url === '/use' ? 'done' : JSON.stringify(answer)),
@@ -245,6 +246,10 @@ test('rows of a domain are read too, and say how the credential is carried', asy
       domainOf: (host) => ({
         mints: [{ ...row, goes_to: [host], as: { header: 'X-Session' } }],
       }),
+      // The row of another domain has the same name.
+      others: {
+        [other]: { grant: 'acme', mints: [{ ...row, goes_to: [other], as: { header: 'X-Other' } }] },
+      },
     },
   );
   const { token } = JSON.parse((await get('/token')).body) as { token: string };

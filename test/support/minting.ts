@@ -70,7 +70,12 @@ export interface Minting {
 export async function startMinting(
   rows: readonly object[],
   answer: (request: IncomingMessage, response: ServerResponse) => void,
-  more: { readonly provider?: object; readonly domainOf?: (host: string) => object } = {},
+  more: {
+    readonly provider?: object;
+    readonly domainOf?: (host: string) => object;
+    /** Entries of the domain map before that of the service. */
+    readonly others?: object;
+  } = {},
 ): Promise<Minting> {
   const asked: Minting['asked'] = [];
   const api = await startUpstream((request, response) => {
@@ -82,7 +87,7 @@ export async function startMinting(
   const goesTo = [api.authority];
   const mints = rows.map((row) => ({ goes_to: goesTo, ...row }));
   const sidekey = await startSidekey({
-    domains: { [api.authority]: { grant: 'acme', ...more.domainOf?.(api.authority) } },
+    domains: { ...more.others, [api.authority]: { grant: 'acme', ...more.domainOf?.(api.authority) } },
     config: {
       providers: { acme: { audience: goesTo, ...(mints.length > 0 ? { mints } : {}), ...more.provider } },
     },

@@ -7,9 +7,9 @@ import { renderPython, renderPythonClient, renderPythonErrors } from './python.t
 import { renderTypeScript } from './typescript.ts';
 
 /**
- * `npm run sdk`: makes the parts of the SDKs and of `llms.txt` that repeat the OpenAPI document, and the Python
- * client that waits. Those of the SDKs are not in git: the build, the type check, the linter and the tests make
- * them.
+ * `npm run sdk`: makes the parts of the SDKs and of `llms.txt` that repeat the OpenAPI document, and the
+ * synchronous client for Python. Those of the SDKs are not in git: the build, the type check, the linter and the
+ * tests make them.
  */
 
 const llmsFile = 'llms.txt';

@@ -86,7 +86,7 @@ function snake(text: string): string {
   return text.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
-/** Returns the method of an operation, for the client that waits and for the asynchronous one. */
+/** Returns the method of an operation, for the synchronous client and for the asynchronous one. */
 function methodsOf(
   operation: Operation,
   classes: Classes,
@@ -201,9 +201,9 @@ from .transport import SidekeyError
 ${classes.map((each) => `\n${each}`).join('\n')}`;
 }
 
-/** Words of the asynchronous client, with those of the client that waits. */
+/** Words of the asynchronous client, with those of the synchronous client. */
 const words: readonly (readonly [RegExp, string])[] = [
-  [/^"""[^]*?"""\n/, '"""The client that waits. Made by "npm run sdk" from async_client.py."""\n'],
+  [/^"""[^]*?"""\n/, '"""The synchronous client. Made by "npm run sdk" from async_client.py."""\n'],
   [/# sync: ?/g, ''],
   [/\b(?:async (?=def|for|with)|async(?=contextmanager)|Async(?=[A-Z])|await )/g, ''],
   [/\b(__)?a(?=(?:enter|exit|close|read|iter_lines)(?:__)?\()/g, '$1'],
@@ -211,7 +211,7 @@ const words: readonly (readonly [RegExp, string])[] = [
   [/\basyncio\b/g, 'time'],
 ];
 
-/** Returns the client that waits. @param text the asynchronous client */
+/** Returns the synchronous client. @param text the asynchronous client */
 export function renderPythonClient(text: string): string {
   return words.reduce((rest, [from, to]) => rest.replace(from, to), text);
 }

@@ -154,10 +154,12 @@ function entryAt<T>(found: AtHost<T> | undefined, { scheme, port }: Authority): 
 
 /** Reports whether an audience includes all hosts of a pattern. An invalid entry includes none. */
 export function isWithin(audience: readonly string[], pattern: DomainPattern): boolean {
-  return audience
-    .map(parsePattern)
-    .filter(isPattern)
-    .some((entry) => covers(entry, pattern));
+  return patternsOf(audience).some((entry) => covers(entry, pattern));
+}
+
+/** Returns the patterns of an audience. An invalid entry matches nothing. */
+export function patternsOf(audience: readonly string[]): readonly DomainPattern[] {
+  return audience.map(parsePattern).filter(isPattern);
 }
 
 function covers(entry: DomainPattern, pattern: DomainPattern): boolean {

@@ -6,7 +6,7 @@ import type { BodyFraming } from '../http/framing.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import type { Hint } from '../../lib/hint.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
-import { type DomainPattern, isPattern, matchesAnyPattern, parsePattern } from '../policy/domain-map.ts';
+import { type DomainPattern, matchesAnyPattern, patternsOf } from '../policy/domain-map.ts';
 import { FieldNames, isFieldName, isFieldValue, isReservedFieldName } from '../policy/text.ts';
 import { secretsOf } from './credential.ts';
 import { schemeOf } from './placement.ts';
@@ -83,12 +83,8 @@ export function applyScheme(
 
 /** @throws SidekeyError `policy_violation`: the authority is not in the credential's audience */
 export function checkAudience(sealed: SealedCredential, authority: Authority, allowHost: AllowHost): void {
-  if (!matchesAnyPattern(audienceOf(sealed), authority)) throw wrongAudience(sealed, authority, allowHost);
-}
-
-function audienceOf({ audience }: SealedCredential): readonly DomainPattern[] {
-  // An invalid entry matches nothing.
-  return audience.map(parsePattern).filter(isPattern);
+  if (!matchesAnyPattern(patternsOf(sealed.audience), authority))
+    throw wrongAudience(sealed, authority, allowHost);
 }
 
 function wrongAudience(
@@ -221,7 +217,7 @@ function prepare(sealed: SealedCredential, placement: Placement): Prepared {
     replaced,
     removed: new FieldNames(replaced),
     additional: { replaced: new Set(own), removed: new FieldNames(own) },
-    audience: audienceOf(sealed),
+    audience: patternsOf(sealed.audience),
     ...(apply === undefined ? {} : { apply }),
     secrets: { texts: scheme.secrets?.(sealed.credential) ?? secretsOf(sealed.credential) },
   };

@@ -4,13 +4,7 @@ import type { InjectPlace, Placement, Provider } from '../../domain/provider.ts'
 import { SidekeyError } from '../../lib/errors.ts';
 import { hintOf, remedy } from '../../lib/hint.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
-import {
-  type DomainPattern,
-  isPattern,
-  matchesAnyPattern,
-  matchesPattern,
-  parsePattern,
-} from '../policy/domain-map.ts';
+import { type DomainPattern, matchesAnyPattern, matchesPattern, patternsOf } from '../policy/domain-map.ts';
 import { isUnread, matchesPath, parsePathGlob, type PathGlob, readPath } from '../policy/path.ts';
 import { decoded, fold, inUtf8, mostRounds, percentDecoded } from '../policy/text.ts';
 import { schemes } from './list.ts';
@@ -89,7 +83,7 @@ function parsedPlaces(places: readonly InjectPlace[]): readonly ParsedPlace[] {
   if (known === undefined) {
     // An invalid host or path matches nothing, rather than everything.
     known = places.map(({ hosts, paths, as }) => ({
-      hosts: hosts?.map(parsePattern).filter(isPattern) ?? null,
+      hosts: hosts ? patternsOf(hosts) : null,
       paths: paths?.map(parsePathGlob).filter((glob) => 'segments' in glob) ?? null,
       as,
     }));
@@ -185,10 +179,6 @@ function readable(providers: Providers, name: string): ReturnType<Providers['get
   } catch {
     return undefined;
   }
-}
-
-function patternsOf(audience: readonly string[]) {
-  return audience.map(parsePattern).filter(isPattern);
 }
 
 function without(path: string, { as }: InjectPlace): string {

@@ -1,6 +1,6 @@
 """The client for asyncio.
 
-``npm run sdk`` makes ``client.py`` from it: the client that waits, with the same methods, and with lines of ``# sync:``.
+``npm run sdk`` makes the synchronous client in ``client.py`` from it, with the same methods and the lines of ``# sync:``.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ NO_DEVICE_FLOW = ("config_invalid", "provider_refused")
 
 
 def is_by_address(device: bool | None, on_url: Callable[[str], None]) -> bool:
-    """Tells whether the person opens an address, and types no code."""
+    """Returns whether the person opens an address, and types no code."""
     return on_url is not show_url or _has_browser() if device is None else not device
 
 
