@@ -39,7 +39,7 @@ function Everyone({ account }: { readonly account: string | undefined }): JSX.El
           <summary class={made === null ? 'button' : 'button quiet'}>Create an agent</summary>
           <Form label="Create the agent" submit={create}>
             <Field label="Name" name="name" required placeholder="ci" />
-            <Grants label="Which (optional)" account={account} />
+            <Grants label="Which (none: no account yet)" account={account} />
             <Field label="Works for the user (optional)" name="acts_for" placeholder="nobody" />
             <Field label="Token ends (optional)" name="expires" placeholder="never, or 90d" />
           </Form>

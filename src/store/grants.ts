@@ -304,7 +304,7 @@ export function grantsOfLeases(
 }
 
 /** Returns rows of grants by the index of `0040-minted-grants`. */
-export function mintedGrants(db: Kysely<Schema>, { parents, lease, mint, after, limit }: MintedQuery) {
+function mintedGrants(db: Kysely<Schema>, { parents, lease, mint, after, limit }: MintedQuery) {
   const ofLease = sql<string>`coalesce(lease, '')`;
   const order = sql`parent, ${ofLease}, grants.id`;
   let query = storedGrants(db);

@@ -1,8 +1,8 @@
 import { createLocalJWKSet, errors, jwtVerify } from 'jose';
 import type { IncomingMessage, RequestListener } from 'node:http';
-import { text } from 'node:stream/consumers';
 import type { cloudServices } from '../../src/grants/sources/cloud-source.ts';
 import type { KeysOfDouble } from './aws/aws-double.ts';
+import { requestBody } from './request-body.ts';
 import { gitHubClaims, issuerKey, kubernetesClaims } from './token-issuer.ts';
 import { type Identity, startPlainUpstream, startUpstream } from './upstream.ts';
 
@@ -228,7 +228,7 @@ export async function startClouds({
       const url = new URL(request.url ?? '', 'http://stand-in.test');
       const line = `${request.method} ${url.pathname}`;
       requests.push(line);
-      const body = await text(request);
+      const body = await requestBody(request);
       await clouds.gate;
       const [, given] = instead.find(([pattern]) => pattern.test(line)) ?? [];
       if (given === 'drop') {
