@@ -4,11 +4,11 @@
  */
 import { brotliCompressSync, gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
-import { bearerToken } from '../support/sidekey.ts';
+import { bearerToken, startSidekey } from '../support/sidekey.ts';
 import { grantedTo } from '../support/granted.ts';
 import { ask, openSession } from '../support/h2-client.ts';
-import { startMinting } from '../support/minting.ts';
-import { startH2Upstream } from '../support/upstream.ts';
+import { seenBy, startMinting } from '../support/minting.ts';
+import { startH2Upstream, startUpstream } from '../support/upstream.ts';
 
 const secret = 'S3cret-of-the-Session_0123456789abcdefXYZ';
 const row = { name: 'session', path: '/token', member: 'token', expires_member: 'expires_at', keep: ['sku'] };
@@ -251,6 +251,22 @@ test('rows of a domain are read too, and say how the credential is carried', asy
   await get('/use', { headers: { authorization: `Bearer ${token}` } });
   expect(asked.at(-1)!.headers).toMatchObject({ 'x-session': secret, host: api.authority });
   expect(asked.at(-1)!.headers.authorization).toBeUndefined();
+});
+
+test('rows of an additional grant are read too, and the credential belongs to that grant', async () => {
+  const api = await startUpstream((_, response) => response.end(JSON.stringify(answer)));
+  const audience = [api.authority];
+  const also = [{ grant: 'app', as: { header: 'X-App' } }];
+  const sidekey = await startSidekey({
+    domains: { [api.authority]: { grant: 'acme', also } },
+    config: { providers: { acme: { audience }, app: { audience, mints: [{ ...row, goes_to: audience }] } } },
+  });
+  await sidekey.grant(audience);
+  const { id } = await sidekey.grant(audience, { name: 'app', provider: 'app' });
+  const seen = await seenBy(sidekey.url, `${api.url}/token`);
+  expect(seen.status, seen.body).toBe(200);
+  expectNothingOf(seen.all);
+  expect(await sidekey.proxy.state.store.grants.minted({ limit: 9 })).toMatchObject([{ parent: id }]);
 });
 
 test('the credential goes only where its row says', async () => {
