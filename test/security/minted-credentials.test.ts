@@ -200,13 +200,41 @@ test('no spelling of the path shows the credential', async () => {
   for (const path of paths) expectNothingOf((await get(path)).all, secret, path);
 });
 
+test('a field from which servers take the path does not show the credential', async () => {
+  const { get } = await startMinting([row], (_, response) => response.end(JSON.stringify(answer)));
+  for (const name of ['x-original-url', 'x-rewrite-url'])
+    expectNothingOf((await get('/other', { headers: { [name]: '/token' } })).all, secret, name);
+});
+
+test('a row with other hosts leaves an answer as it is', async () => {
+  const elsewhere = [{ ...row, hosts: ['other.acme.test'] }];
+  const { get } = await startMinting(elsewhere, (_, response) => response.end(JSON.stringify(answer)));
+  expect(JSON.parse((await get('/token')).body)).toEqual(answer);
+});
+
+test('a compressed answer is refused before its body', async () => {
+  const { get, sidekey } = await startMinting([row], (_, response) =>
+    response.setHeader('Content-Encoding', 'gzip').end(gzipSync(asJson(answer))),
+  );
+  const seen = await get('/token');
+  expect(seen).toMatchObject({ status: 502, body: expect.stringContaining('is compressed') });
+  expect(await sidekey.proxy.state.store.grants.minted({ limit: 1 })).toEqual([]);
+});
+
 test('a credential that the client brings itself is not kept', async () => {
   const provider = { inject: [{ paths: ['/token'], as: 'own' }, { as: 'bearer' }] };
-  const { get, sidekey } = await startMinting([row], (_, response) => response.end(JSON.stringify(answer)), {
-    provider,
+  const { get, asked, sidekey } = await startMinting(
+    [row],
+    (_, response) => response.end(JSON.stringify(answer)),
+    {
+      provider,
+    },
+  );
+  const seen = await get('/token', {
+    headers: { authorization: 'Bearer of-the-client', 'accept-encoding': 'br' },
   });
-  const seen = await get('/token', { headers: { authorization: 'Bearer of-the-client' } });
   expect(JSON.parse(seen.body)).toEqual(answer);
+  expect(asked[0]!.headers['accept-encoding']).toBe('br');
   expect((await sidekey.audit()).some(({ event }) => event === 'grant.minted')).toBe(false);
 });
 

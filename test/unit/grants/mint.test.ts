@@ -115,6 +115,18 @@ for (const [name, open, isMissing] of databases)
         expect((await mintGrant(request(other), first)).id).not.toBe(again.id);
     });
 
+    test('returns the grant that another process stored meanwhile', async () => {
+      const { first, second, request } = await setup(open);
+      const minted: string[] = [];
+      const append = async (event: AuditEvent) => {
+        if (minted.length === 0) minted.push((await mintGrant(request(), second)).id);
+        return first.audit.append(event);
+      };
+      const { id } = await mintGrant(request(), { ...first, audit: { ...first.audit, append } });
+      expect(minted).toEqual([id]);
+      expect(await first.store.grants.minted({ limit: 9 })).toHaveLength(1);
+    });
+
     test('prolongs a grant whose secret is returned with a later expiry', async () => {
       const { first, request, pass } = await setup(open);
       const { id } = await mintGrant(request(), first);
