@@ -46,13 +46,14 @@ export async function mintGrant(
 ): Promise<Grant> {
   const { grants, store, vault, now } = state;
   const at = now();
-  const root = await grants.current(parent.parent ?? parent.id);
+  // Of the store: the memory of this process may be older.
+  const root = await store.grants.get(parent.parent ?? parent.id);
   // The answer to a request that was sent before a revocation, or with scopes that the grant has lost since.
   if (root === null || root.state === 'revoked' || !isWithin(parent.scopes, root.scopes)) throw grantGone();
   const expiresAt = Math.min(ends.expiresAt ?? Infinity, lease?.expiresAt ?? Infinity, at + ends.maxMs);
   const credential = credentialOf(secret, { at, expiresAt, isRevocable });
   const fingerprint = (text: string) => vault.mac('credential-fingerprint', text);
-  // The ID follows from the credential, so that two processes never store it twice.
+  // The ID and name follow from the credential, so that two processes never store it twice: see `keepGrants`.
   const id = uuidOf(fingerprint([root.id, mint, lease?.id, secretText(credential)].join('\n')));
   const existing = await grants.current(id);
   if (existing?.state === 'active' && existing.expiresAt! >= expiresAt) return existing;
@@ -68,31 +69,23 @@ export async function mintGrant(
     mint,
   };
   const sealed = { credential, audience };
-  try {
-    const { grant } = await keepGrant(
-      state,
-      { wanted, sealed, newId: id },
-      {
-        event: 'grant.minted',
-        by,
-        reason: `${mint} of ${titleOf(root)}`,
-        keepsOut: (named) => (named.id === id ? null : nameTaken(named)),
-        now,
-      },
+  const { grant } = await keepGrant(
+    state,
+    { wanted, sealed, newId: id },
+    {
+      event: 'grant.minted',
+      by,
+      reason: `${mint} of ${titleOf(root)}`,
+      keepsOut: (named) => (named.id === id ? null : nameTaken(named)),
+      now,
+    },
+  );
+  if (isRevocable && lease !== null)
+    await store.tokenUses.note(
+      { grantId: id, token: createFingerprint(fingerprint)(sealed), lease: lease.id },
+      at,
     );
-    if (isRevocable && lease !== null)
-      await store.tokenUses.note(
-        { grantId: id, token: createFingerprint(fingerprint)(sealed), lease: lease.id },
-        at,
-      );
-    return grant;
-  } catch (error) {
-    // Another process was first.
-    const stored =
-      error instanceof SidekeyError && error.code === 'already_exists' ? await grants.read(id) : null;
-    if (stored === null) throw error;
-    return stored.grant;
-  }
+  return grant;
 }
 
 async function assertRoom(
