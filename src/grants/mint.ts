@@ -4,6 +4,7 @@ import { type Grant, hasEnded, titleOf } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { createFingerprint } from '../proxy/schemes/apply.ts';
 import { grantGone, keepGrant, type KeepState } from './keep.ts';
+import { isWithin } from './refresh.ts';
 
 /** A credential that a response contained. */
 export type MintedSecret = string | { readonly username: string; readonly password: string } | AwsKeys;
@@ -37,7 +38,7 @@ const mostLive = 50;
  * for the same lease is the same grant. The grant ends with its lease, with its parent, at the stated expiry,
  * or after the maximum lifetime.
  *
- * @throws SidekeyError `mint_limit`; `grant_missing`: the parent was removed; errors of `keepGrant`
+ * @throws SidekeyError `mint_limit`; `grant_missing`: the parent has ended or lost scopes; errors of `keepGrant`
  */
 export async function mintGrant(
   { parent, mint, secret, audience, isRevocable, lease, by, ...ends }: MintRequest,
@@ -45,12 +46,14 @@ export async function mintGrant(
 ): Promise<Grant> {
   const { grants, store, vault, now } = state;
   const at = now();
-  const root = parent.parent === null ? parent : await grants.current(parent.parent);
-  if (root === null) throw grantGone();
+  // Of the store: the memory of this process may be older.
+  const root = await store.grants.get(parent.parent ?? parent.id);
+  // The answer to a request that was sent before a revocation, or with scopes that the grant has lost since.
+  if (root === null || root.state === 'revoked' || !isWithin(parent.scopes, root.scopes)) throw grantGone();
   const expiresAt = Math.min(ends.expiresAt ?? Infinity, lease?.expiresAt ?? Infinity, at + ends.maxMs);
   const credential = credentialOf(secret, { at, expiresAt, isRevocable });
   const fingerprint = (text: string) => vault.mac('credential-fingerprint', text);
-  // The ID follows from the credential, so that two processes never store it twice.
+  // The ID and name follow from the credential, so that two processes never store it twice: see `keepGrants`.
   const id = uuidOf(fingerprint([root.id, mint, lease?.id, secretText(credential)].join('\n')));
   const existing = await grants.current(id);
   if (existing?.state === 'active' && existing.expiresAt! >= expiresAt) return existing;
@@ -66,31 +69,23 @@ export async function mintGrant(
     mint,
   };
   const sealed = { credential, audience };
-  try {
-    const { grant } = await keepGrant(
-      state,
-      { wanted, sealed, newId: id },
-      {
-        event: 'grant.minted',
-        by,
-        reason: `${mint} of ${titleOf(root)}`,
-        keepsOut: (named) => (named.id === id ? null : nameTaken(named)),
-        now,
-      },
+  const { grant } = await keepGrant(
+    state,
+    { wanted, sealed, newId: id },
+    {
+      event: 'grant.minted',
+      by,
+      reason: `${mint} of ${titleOf(root)}`,
+      keepsOut: (named) => (named.id === id ? null : nameTaken(named)),
+      now,
+    },
+  );
+  if (isRevocable && lease !== null)
+    await store.tokenUses.note(
+      { grantId: id, token: createFingerprint(fingerprint)(sealed), lease: lease.id },
+      at,
     );
-    if (isRevocable && lease !== null)
-      await store.tokenUses.note(
-        { grantId: id, token: createFingerprint(fingerprint)(sealed), lease: lease.id },
-        at,
-      );
-    return grant;
-  } catch (error) {
-    // Another process was first.
-    const stored =
-      error instanceof SidekeyError && error.code === 'already_exists' ? await grants.read(id) : null;
-    if (stored === null) throw error;
-    return stored.grant;
-  }
+  return grant;
 }
 
 async function assertRoom(
@@ -99,7 +94,9 @@ async function assertRoom(
 ): Promise<void> {
   const query = { parents: [root.id], mint, lease: lease?.id ?? null, limit: 10 * mostLive };
   const records = await store.grants.minted(query);
-  if (records.filter((record) => !hasEnded(record, now())).length < mostLive) return;
+  // Of a full page, the rest is unknown.
+  const isKnown = records.length < query.limit;
+  if (isKnown && records.filter((record) => !hasEnded(record, now())).length < mostLive) return;
   throw new SidekeyError(
     'mint_limit',
     `The caller holds ${mostLive} credentials of ${mint} that ${titleOf(root)} returned.`,

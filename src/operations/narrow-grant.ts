@@ -55,6 +55,8 @@ export async function narrowGrant(parts: Changing, picked: Grant, named: readonl
       throw new SidekeyError('provider_refused', `${unchanged}: ${withoutStop(outcome.reason)}.`, way);
     }
     const after = await settled(outcome, opened, parts);
+    // Requests with the wider token went on meanwhile.
+    await endMinted(parts, grant);
     if (isWithin(after.scopes, left)) return after;
     throw new SidekeyError('provider_refused', `${unchanged}: the provider did not reduce them.`, way);
   });

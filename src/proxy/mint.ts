@@ -1,7 +1,9 @@
+import type { Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { holdersOf } from './placeholders/detect.ts';
 import { formOf, mayMint } from './mint-answer.ts';
 import type { Mints } from './mint-reply.ts';
+import type { MintRow } from './policy/domain-map.ts';
 import { bringsOwn, isGranted, type Request } from './request.ts';
 
 /**
@@ -11,11 +13,15 @@ import { bringsOwn, isGranted, type Request } from './request.ts';
  * @throws SidekeyError `policy_violation`: the request asks to switch protocols
  */
 export function mintsOf(request: Request): Mints | undefined {
-  const { provider, facts, fieldFacts, inbound, caller, services, record } = request;
+  const { provider, facts, fieldFacts, inbound, caller, services, record, also, config } = request;
   if (!isGranted(request) || bringsOwn(request)) return undefined;
-  const { grant: parent, decision } = request;
-  const all = [...(provider?.mints ?? []), ...(decision.mints ?? [])];
-  const rows = all.filter((row) => mayMint(row, facts, inbound.head.fields));
+  const { grant, decision } = request;
+  const parents = new Map([
+    ...also.flatMap((each) => rowsBelow(each.grant, config.provider(each.grant.provider)?.mints)),
+    ...rowsBelow(grant, provider?.mints),
+    ...rowsBelow(grant, decision.mints),
+  ]);
+  const rows = [...parents.keys()].filter((row) => mayMint(row, facts, inbound.head.fields));
   if (rows.length === 0) return undefined;
   if (facts.upgrades || facts.protocols !== undefined || fieldFacts.asksForWebSocket)
     throw new SidekeyError(
@@ -27,8 +33,8 @@ export function mintsOf(request: Request): Mints | undefined {
     rows,
     now: services.now,
     async keep({ row, value, username, expiresAt, host, written }) {
-      const grant = await services.mint.keep({
-        parent,
+      const minted = await services.mint.keep({
+        parent: parents.get(row)!,
         mint: row.name,
         secret: username === null ? value : { username, password: value },
         expiresAt,
@@ -38,10 +44,12 @@ export function mintsOf(request: Request): Mints | undefined {
         lease: caller.lease,
         by: record.caller(),
       });
-      const code = services.placeholders.make(formOf({ row, written }), holder, grant.id);
+      const code = services.placeholders.make(formOf({ row, written }), holder, minted.id);
       const placeholder = username === null ? code : Buffer.from(`${username}:${code}`).toString('base64');
-      return { grant, placeholder };
+      return { grant: minted, placeholder };
     },
     forget: services.mint.forget,
   };
 }
+
+const rowsBelow = (grant: Grant, rows: readonly MintRow[] = []) => rows.map((row) => [row, grant] as const);

@@ -4,11 +4,11 @@
  */
 import { brotliCompressSync, gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
-import { bearerToken } from '../support/sidekey.ts';
+import { bearerToken, startSidekey } from '../support/sidekey.ts';
 import { grantedTo } from '../support/granted.ts';
 import { ask, openSession } from '../support/h2-client.ts';
-import { startMinting } from '../support/minting.ts';
-import { startH2Upstream } from '../support/upstream.ts';
+import { seenBy, startMinting } from '../support/minting.ts';
+import { startH2Upstream, startUpstream } from '../support/upstream.ts';
 
 const secret = 'S3cret-of-the-Session_0123456789abcdefXYZ';
 const row = { name: 'session', path: '/token', member: 'token', expires_member: 'expires_at', keep: ['sku'] };
@@ -200,13 +200,41 @@ test('no spelling of the path shows the credential', async () => {
   for (const path of paths) expectNothingOf((await get(path)).all, secret, path);
 });
 
+test('a field from which servers take the path does not show the credential', async () => {
+  const { get } = await startMinting([row], (_, response) => response.end(JSON.stringify(answer)));
+  for (const name of ['x-original-url', 'x-rewrite-url'])
+    expectNothingOf((await get('/other', { headers: { [name]: '/token' } })).all, secret, name);
+});
+
+test('a row with other hosts leaves an answer as it is', async () => {
+  const elsewhere = [{ ...row, hosts: ['other.acme.test'] }];
+  const { get } = await startMinting(elsewhere, (_, response) => response.end(JSON.stringify(answer)));
+  expect(JSON.parse((await get('/token')).body)).toEqual(answer);
+});
+
+test('a compressed answer is refused before its body', async () => {
+  const { get, sidekey } = await startMinting([row], (_, response) =>
+    response.setHeader('Content-Encoding', 'gzip').end(gzipSync(asJson(answer))),
+  );
+  const seen = await get('/token');
+  expect(seen).toMatchObject({ status: 502, body: expect.stringContaining('is compressed') });
+  expect(await sidekey.proxy.state.store.grants.minted({ limit: 1 })).toEqual([]);
+});
+
 test('a credential that the client brings itself is not kept', async () => {
   const provider = { inject: [{ paths: ['/token'], as: 'own' }, { as: 'bearer' }] };
-  const { get, sidekey } = await startMinting([row], (_, response) => response.end(JSON.stringify(answer)), {
-    provider,
+  const { get, asked, sidekey } = await startMinting(
+    [row],
+    (_, response) => response.end(JSON.stringify(answer)),
+    {
+      provider,
+    },
+  );
+  const seen = await get('/token', {
+    headers: { authorization: 'Bearer of-the-client', 'accept-encoding': 'br' },
   });
-  const seen = await get('/token', { headers: { authorization: 'Bearer of-the-client' } });
   expect(JSON.parse(seen.body)).toEqual(answer);
+  expect(asked[0]!.headers['accept-encoding']).toBe('br');
   expect((await sidekey.audit()).some(({ event }) => event === 'grant.minted')).toBe(false);
 });
 
@@ -256,6 +284,22 @@ test('rows of a domain are read too, and say how the credential is carried', asy
   await get('/use', { headers: { authorization: `Bearer ${token}` } });
   expect(asked.at(-1)!.headers).toMatchObject({ 'x-session': secret, host: api.authority });
   expect(asked.at(-1)!.headers.authorization).toBeUndefined();
+});
+
+test('rows of an additional grant are read too, and the credential belongs to that grant', async () => {
+  const api = await startUpstream((_, response) => response.end(JSON.stringify(answer)));
+  const audience = [api.authority];
+  const also = [{ grant: 'app', as: { header: 'X-App' } }];
+  const sidekey = await startSidekey({
+    domains: { [api.authority]: { grant: 'acme', also } },
+    config: { providers: { acme: { audience }, app: { audience, mints: [{ ...row, goes_to: audience }] } } },
+  });
+  await sidekey.grant(audience);
+  const { id } = await sidekey.grant(audience, { name: 'app', provider: 'app' });
+  const seen = await seenBy(sidekey.url, `${api.url}/token`);
+  expect(seen.status, seen.body).toBe(200);
+  expectNothingOf(seen.all);
+  expect(await sidekey.proxy.state.store.grants.minted({ limit: 9 })).toMatchObject([{ parent: id }]);
 });
 
 test('the credential goes only where its row says', async () => {

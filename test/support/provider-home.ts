@@ -12,7 +12,9 @@ interface Asked {
   readonly headers: IncomingMessage['headers'];
 }
 /** The provider's response to a request; `count` is the number of requests so far. */
-export type Answer = (asked: Asked, count: number) => readonly [status: number, body: object];
+export type Answer = (asked: Asked, count: number) => StatusAndBody | Promise<StatusAndBody>;
+
+type StatusAndBody = readonly [status: number, body: object];
 
 /** A home with such a provider, and the requests that the provider received. */
 interface ProviderHome extends Home {
@@ -48,11 +50,11 @@ export async function homeWithProvider(
 ): Promise<ProviderHome> {
   const asked: Asked[] = [];
   const upstream = await startUpstream((request: IncomingMessage, response: ServerResponse) => {
-    void requestBody(request).then((body) => {
+    void requestBody(request).then(async (body) => {
       const { url: path = '', headers } = request;
       const one = { path, headers, form: Object.fromEntries(new URLSearchParams(body)) };
       asked.push(one);
-      const [status, json] = answer(one, asked.length);
+      const [status, json] = await answer(one, asked.length);
       response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(json));
     });
   });

@@ -33,13 +33,13 @@ async function mint(at: Home, ...secrets: readonly string[]): Promise<readonly s
 const namesIn = async (at: Home, args: readonly string[] = []) =>
   ((await at.json(['grant', 'list', ...args])) as { name: string }[]).map(({ name }) => name);
 
-const answer: Answer = ({ form: { scope } }) => [
+const refreshed: Answer = ({ form: { scope } }) => [
   200,
   { access_token: 'next', refresh_token: 'r-2', token_type: 'Bearer', expires_in: 3_600, scope },
 ];
 
 /** A home with the grant `work` of the provider `desk`, whose refreshes return what they ask for. */
-async function setup(): Promise<Home> {
+async function setup(answer = refreshed): Promise<Home> {
   const at = await homeWithProvider(answer, () => ({ client_id: 'sidekey', client_auth: 'none' }));
   const tokens = { type: 'oauth2', access_token: 'first', refresh_token: 'r-1', scope: 'read write' };
   await at.grant('work', tokens, ['--provider', 'desk']);
@@ -76,6 +76,17 @@ test.each([
   expect(await namesIn(at, ['--all'])).toHaveLength(3);
   expect(await at.run(command)).toMatchObject({ exit: 0 });
   expect(await namesIn(at, ['--all'])).toEqual(left);
+});
+
+test('grants that were minted while their parent was narrowed end too', async () => {
+  const wide: string[] = [];
+  const at: Home = await setup(async (asked, count) => {
+    wide.push(...(await mint(at, 'wide')));
+    return refreshed(asked, count);
+  });
+  expect(await at.run(['grant', 'set', 'work', '--scope', 'read'])).toMatchObject({ exit: 0 });
+  expect(await namesIn(at, ['--all'])).toEqual(['work']);
+  expect(wide).toHaveLength(1);
 });
 
 test('a restore into a store in use writes no minted grant', async () => {

@@ -143,21 +143,26 @@ async function rowOf({ provider, name }: Row): Promise<object> {
   return row;
 }
 
-test.each(rows)('the program gets a placeholder: $name of $provider', async (row) => {
-  const { method = 'GET', headers = {}, status = 200 } = row;
-  const minting = await startMinting([await rowOf(row)], (request, response) => {
-    if (request.url === '/use') response.end(JSON.stringify({ repeats: request.headers.authorization }));
-    else response.writeHead(status).end(JSON.stringify(row.answer(minting.api.authority)));
-  });
-  const { get, api, asked, sidekey } = minting;
-  const seen = await get(row.path, { method, headers });
-  expect(seen.status, seen.body).toBe(status);
-  expect(seen.all).not.toContain(row.secret);
-  expect(seen.all).not.toContain('secret-of-a-clone');
-  const answer = JSON.parse(seen.body) as unknown;
-  expect(row.read(answer, api.authority)).toEqual(row.expected);
-  await get('/use', { headers: { authorization: row.use(answer) } });
-  expect(asked.at(-1)!.headers.authorization).toBe(row.received);
-  const minted = await sidekey.audited(({ event }) => event === 'grant.minted');
-  expect(minted).toMatchObject({ reason: `${row.name} of acme` });
-});
+const ecr = rows.find(({ name }) => name === 'ecr')!;
+
+test.each([...rows, { ...ecr, path: '/any/path' }])(
+  'the program gets a placeholder: $name of $provider, $path',
+  async (row) => {
+    const { method = 'GET', headers = {}, status = 200 } = row;
+    const minting = await startMinting([await rowOf(row)], (request, response) => {
+      if (request.url === '/use') response.end(JSON.stringify({ repeats: request.headers.authorization }));
+      else response.writeHead(status).end(JSON.stringify(row.answer(minting.api.authority)));
+    });
+    const { get, api, asked, sidekey } = minting;
+    const seen = await get(row.path, { method, headers });
+    expect(seen.status, seen.body).toBe(status);
+    expect(seen.all).not.toContain(row.secret);
+    expect(seen.all).not.toContain('secret-of-a-clone');
+    const answer = JSON.parse(seen.body) as unknown;
+    expect(row.read(answer, api.authority)).toEqual(row.expected);
+    await get('/use', { headers: { authorization: row.use(answer) } });
+    expect(asked.at(-1)!.headers.authorization).toBe(row.received);
+    const minted = await sidekey.audited(({ event }) => event === 'grant.minted');
+    expect(minted).toMatchObject({ reason: `${row.name} of acme` });
+  },
+);

@@ -678,6 +678,16 @@ describe('a permission that ends while a request waits', () => {
     expect(await known(await register.identify(readPresented([]), near)).egressNow()).toEqual([]);
   });
 
+  it('returns the labels of the parent for a minted grant that was read before they changed', async () => {
+    const { store, uses, time, grant } = await setup();
+    await store.grantPolicies.set(grant.id, { labels: ['prod'] });
+    const minted = grantRecord({ name: 'minted', parent: grant.id, labels: ['before'] });
+    const grants = { current: async (id: string) => (id === minted.id ? minted : store.grants.get(id)) };
+    const register = createAgentAuthenticator({ store, grants, now: time.now, uses });
+    const nobody = known(await register.identify(readPresented([]), near));
+    expect(await nobody.grantLabels(minted)).toEqual(['prod']);
+  });
+
   it('refuses every kind of caller with grant_expired when the grant has ended', async () => {
     const { store, time, register, identify, lease, grant, other } = await setup();
     await addAgent(store, 'a', 'one');

@@ -12,6 +12,10 @@ import { sqliteUnderTest } from '../../support/sqlite-under-test.ts';
 
 const start = 1_700_000_000_000;
 const minute = 60_000;
+const parentSecret = {
+  credential: { type: 'api_key', value: 'parent-secret' },
+  audience: ['acme.test'],
+} as const;
 const wanted = { name: 'acme', user: 'default', provider: 'acme', scopes: ['all'] };
 
 /** Two processes of one store with the grant `acme`, and the lease `l1` for 15 minutes. */
@@ -39,11 +43,7 @@ async function setup(open: typeof sqliteUnderTest) {
   await first.store.agents.insert(agentRecord());
   const lease = leaseRecord({ id: 'l1', createdAt: start, expiresAt: start + 15 * minute });
   await first.store.leases.insert(lease);
-  const sealed = {
-    credential: { type: 'api_key', value: 'parent-secret' },
-    audience: ['acme.test'],
-  } as const;
-  const parent = await first.grants.add(wanted, sealed);
+  const parent = await first.grants.add(wanted, parentSecret);
   const request = (fields: Partial<MintRequest> = {}): MintRequest => ({
     parent,
     mint: 'session',
@@ -58,6 +58,8 @@ async function setup(open: typeof sqliteUnderTest) {
   });
   return { first, second, parent, lease, events, request, pass: (ms: number) => void (time += ms) };
 }
+
+type Setup = Awaited<ReturnType<typeof setup>>;
 
 const ids = (found: readonly Pick<Grant, 'id'>[]) => found.map(({ id }) => id).toSorted();
 
@@ -113,6 +115,18 @@ for (const [name, open, isMissing] of databases)
         expect((await mintGrant(request(other), first)).id).not.toBe(again.id);
     });
 
+    test('returns the grant that another process stored meanwhile', async () => {
+      const { first, second, request } = await setup(open);
+      const minted: string[] = [];
+      const append = async (event: AuditEvent) => {
+        if (minted.length === 0) minted.push((await mintGrant(request(), second)).id);
+        return first.audit.append(event);
+      };
+      const { id } = await mintGrant(request(), { ...first, audit: { ...first.audit, append } });
+      expect(minted).toEqual([id]);
+      expect(await first.store.grants.minted({ limit: 9 })).toHaveLength(1);
+    });
+
     test('prolongs a grant whose secret is returned with a later expiry', async () => {
       const { first, request, pass } = await setup(open);
       const { id } = await mintGrant(request(), first);
@@ -140,6 +154,36 @@ for (const [name, open, isMissing] of databases)
       await mint(50, { lease: null });
       pass(minute);
       await mint(50);
+    });
+
+    test('refuses more rows than one page until those of ended grants are removed', async () => {
+      const { first, parent, request, pass } = await setup(open);
+      const mint = (secret: string) => mintGrant(request({ secret, maxMs: minute }), first);
+      for (let n = 0; n < 500; n += 1) {
+        if (n % 50 === 0) pass(minute);
+        await mint(`secret-${n}`);
+      }
+      pass(minute);
+      await expect(mint('one more')).rejects.toMatchObject({ code: 'mint_limit' });
+      const [ended] = await first.store.grants.minted({ parents: [parent.id], limit: 1 });
+      await first.grants.remove(ended!.id);
+      expect(await mint('one more')).toMatchObject({ mint: 'session' });
+    });
+
+    test.each([
+      ['was removed', (at: Setup) => at.second.grants.remove(at.parent.id)],
+      ['was revoked', (at: Setup) => at.second.grants.setState(at.parent, 'revoked', 'by a test')],
+      [
+        'lost scopes',
+        (at: Setup) => at.second.grants.replaceCredential(at.parent, parentSecret, { scopes: ['some'] }),
+      ],
+    ])('mints nothing for a request that was sent before its parent %s', async (_how, change) => {
+      const at = await setup(open);
+      const child = await mintGrant(at.request({ secret: 'before' }), at.first);
+      await change(at);
+      const late = mintGrant(at.request(), at.first);
+      await expect(late).rejects.toMatchObject({ code: 'grant_missing' });
+      expect(ids(await at.first.store.grants.minted({ limit: 9 }))).toEqual([child.id]);
     });
 
     test('mints below the first parent, if the request had a minted grant', async () => {

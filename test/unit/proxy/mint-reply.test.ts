@@ -52,3 +52,13 @@ test('the answer is sent once the grant is stored', async () => {
     forgotten: [],
   });
 });
+
+test('the end of an answer that was refused before stores nothing', () => {
+  const mints = { rows: [row as unknown as MintRow], now: () => 1_000 } as unknown as Mints;
+  const refusals: string[] = [];
+  const owner = { isOver: true, stop: ({ code }: { code: string }) => void refusals.push(code) };
+  const sink = new MintReply({} as Reply, owner, 'GET', mints);
+  sink.write(Buffer.from('no JSON'));
+  sink.end([]);
+  return new Promise<void>((resolve) => setImmediate(resolve)).then(() => expect(refusals).toEqual([]));
+});
