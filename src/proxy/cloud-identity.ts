@@ -1,5 +1,6 @@
 import type { Grant } from '../domain/grant.ts';
 import type { Provider } from '../domain/provider.ts';
+import { awsEndpoint } from '../grants/sources/cloud-source.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { remedy } from '../lib/hint.ts';
 import { valuesOf } from './http/fields.ts';
@@ -17,7 +18,6 @@ import {
  * nothing elsewhere (decision 180).
  */
 
-export const awsEndpoint = '/.sidekey/aws';
 const azure = '/.sidekey/azure';
 const google = '/computeMetadata/v1/';
 const account = `${google}instance/service-accounts/default/`;

@@ -21,6 +21,9 @@ export const cloudServices = {
   container: 'http://169.254.170.2',
 };
 
+/** Path of Sidekey's own container endpoint, which gives out placeholders (decision 180). */
+export const awsEndpoint = '/.sidekey/aws';
+
 /** ARN of a role, whose name may have a path (IAM identifiers). */
 export const roleArnForm = /^arn:aws[a-z-]*:iam::\d{12}:role\/[\w+=,.@/-]{1,576}$/;
 const poolProvider = /^projects\/\d+\/locations\/global\/workloadIdentityPools\/[\w-]+\/providers\/[\w-]+$/;

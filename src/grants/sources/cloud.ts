@@ -4,7 +4,6 @@ import { parseKeys, secretText, type SourceForm } from '../../domain/credential.
 import { SidekeyError } from '../../lib/errors.ts';
 import { packageText, shippedFile } from '../../lib/package-files.ts';
 import { withoutStop } from '../../lib/text.ts';
-import { awsEndpoint } from '../../proxy/cloud-identity.ts';
 import { defaultLimits } from '../../proxy/policy/limits.ts';
 import { createUpstreamClient } from '../../proxy/upstream/client.ts';
 import { tokenExchangeGrantType, typePrefix } from '../oauth/assertions.ts';
@@ -21,7 +20,7 @@ import {
 } from '../oauth/http.ts';
 import type { RefreshOutcome } from '../oauth/refresh.ts';
 import { askTokenEndpoint, type TokenQuestion } from '../oauth/token-endpoint.ts';
-import type { CloudSource } from './cloud-source.ts';
+import { awsEndpoint, type CloudSource } from './cloud-source.ts';
 import type { SourceParts, SourceValue } from './source.ts';
 import { readValue } from './value.ts';
 
