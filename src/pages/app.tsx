@@ -87,7 +87,8 @@ function Dashboard({ me }: { readonly me: Me }): JSX.Element {
   }, []);
   useEffect(() => (may('approvals:read') ? watchPending() : undefined), []);
   const { value: count } = waiting;
-  useEffect(() => {
+  // With the change of the page: an effect after the paint would show an old title for a moment.
+  useLayoutEffect(() => {
     document.title = `${count > 0 ? `(${count}) ` : ''}${entry.title} · Sidekey`;
   });
   const groups = Object.entries(Object.groupBy(allowed, ({ group = '' }) => group)).filter(
