@@ -15,7 +15,6 @@ const conditions = signal<Readonly<Record<string, string>>>({});
 /** True if the list shows local times in place of spans. */
 const exactItem = 'sidekey-exact-times';
 const isExact = signal(localStorage.getItem(exactItem) === 'yes');
-isExact.subscribe((isSet) => localStorage.setItem(exactItem, isSet ? 'yes' : 'no'));
 
 /** Maximum number of new lines above the list. With more of them the list is read again. */
 const maxNew = 500;
@@ -69,7 +68,10 @@ function Events(): JSX.Element {
         <Check
           label="Exact times"
           checked={isExact}
-          onChange={(event) => (isExact.value = event.currentTarget.checked)}
+          onChange={(event) => {
+            isExact.value = event.currentTarget.checked;
+            localStorage.setItem(exactItem, isExact.value ? 'yes' : 'no');
+          }}
         />
         <span class="end" />
         <Verification />

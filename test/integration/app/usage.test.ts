@@ -123,7 +123,7 @@ describe('providers', () => {
       some.stdout
         .split('\n')
         .slice(1, -3)
-        .every((line) => line.startsWith('microsoft')),
+        .every((line) => /microsoft/i.test(line)),
     ).toBe(true);
     expect(await at.run(['provider', 'list', 'zzz'])).toMatchObject({
       exit: 2,
