@@ -1,4 +1,4 @@
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { commandName } from '../../src/lib/command-name.ts';
 import { makeSignInLink } from '../../src/operations/sign-in-link.ts';
 import type { BrowserPage } from '../support/chromium.ts';
@@ -25,6 +25,7 @@ describe.each(browsers)('the first run, in %s%s', { timeout: 60_000 }, (_name, _
 
   test('shows three steps, and the first request turns them into the live view without a click or a reload', async () => {
     vi.stubEnv('npm_command', 'start');
+    onTestFinished(() => void vi.unstubAllEnvs());
     const { page, call, sidekey, upstream } = await emptyService(open);
     const text = await page.shows('Watch its requests');
     expect(text).toMatch(/Connect an account[^]*Run an agent[^]*Watch its requests/);
