@@ -175,7 +175,7 @@ export function createAgentAuthenticator({
 
   function grantLabels({ id }: Pick<Grant, 'id'>): readonly string[] | Promise<readonly string[]> {
     return whenReady(grants.current(id), (grant) =>
-      // Those of a parent may have changed since the minted grant was read.
+      // Labels of a parent may have changed since the minted grant was read.
       grant?.parent == null ? (grant?.labels ?? noLabels) : grantLabels({ id: grant.parent }),
     );
   }

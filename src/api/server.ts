@@ -87,7 +87,7 @@ export async function createAdminServer(parts: AdminParts) {
       ? { server: createServer(serverOptions, handler), following: null }
       : await createTlsServer(parts.tls, handler, parts);
   server.on('clientError', (error: NodeJS.ErrnoException, client) => {
-    // Browsers open connections ahead of requests, and would take an answer here for that to the next request.
+    // Browsers connect ahead of requests, and would take an answer here for that to the next request.
     if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') {
       client.destroy();
       return;

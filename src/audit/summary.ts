@@ -210,7 +210,7 @@ export async function discoverHosts(
   return Array.from(hosts.values(), described).toSorted((a, b) => count(b) - count(a));
 }
 
-/** Answers of one grant that may have handed out credentials. */
+/** Successful requests with one grant whose answers may have handed out credentials. */
 export interface CredentialAnswers {
   readonly method: string;
   readonly host: string;

@@ -35,7 +35,7 @@ export interface Grant {
   readonly refreshable: boolean;
   /** ID of the only lease that may use the grant and that the grant ends with; null: no lease. */
   readonly lease: string | null;
-  /** ID of the grant whose request returned this credential; null: not minted. Never itself a minted grant. */
+  /** ID of the grant whose request returned this credential, never a minted one; null: not minted. */
   readonly parent: string | null;
   /** Name of the row of `mints` that found the credential; null: not minted. */
   readonly mint: string | null;

@@ -93,8 +93,8 @@ export async function keepGrant(
 
 /**
  * Stores up to 1,000 credentials of users, with the settings of their grants: all new ones or none, then
- * replacements one by one. A grant of the same name and user keeps its ID, and becomes `active`. The audit log
- * records each first.
+ * replacements one by one. A grant of the same name and user keeps its ID, and becomes `active`. The audit
+ * log records each first.
  *
  * @throws SidekeyError of `keepsOut`; `audit_unavailable`; errors of `Registry`
  */

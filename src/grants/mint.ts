@@ -1,5 +1,5 @@
 import type { AuditEvent } from '../domain/event.ts';
-import { type AwsKeys, type Credential, secretText, withoutToken } from '../domain/credential.ts';
+import { type Credential, secretText, withoutToken } from '../domain/credential.ts';
 import { type Grant, hasEnded, titleOf } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { createFingerprint } from '../proxy/schemes/apply.ts';
@@ -7,7 +7,7 @@ import { grantGone, keepGrant, type KeepState } from './keep.ts';
 import { isWithin } from './refresh.ts';
 
 /** A credential that a response contained. */
-export type MintedSecret = string | { readonly username: string; readonly password: string } | AwsKeys;
+export type MintedSecret = string | { readonly username: string; readonly password: string };
 
 /** A response that contained a credential, and the caller that may use it. */
 export interface MintRequest {
@@ -34,11 +34,11 @@ export interface MintRequest {
 const mostLive = 50;
 
 /**
- * Stores a credential that a response contained as a grant below the grant of the request. The same credential
- * for the same lease is the same grant. The grant ends with its lease, with its parent, at the stated expiry,
+ * Stores a credential that a response contained as a grant below the grant of the request. The same
+ * credential for the same lease is the same grant. The grant ends with its lease, with its parent, at the stated expiry,
  * or after the maximum lifetime.
  *
- * @throws SidekeyError `mint_limit`; `grant_missing`: the parent has ended or lost scopes; errors of `keepGrant`
+ * @throws SidekeyError `mint_limit`; `grant_missing`: the parent ended or lost scopes; errors of `keepGrant`
  */
 export async function mintGrant(
   { parent, mint, secret, audience, isRevocable, lease, by, ...ends }: MintRequest,
@@ -46,7 +46,7 @@ export async function mintGrant(
 ): Promise<Grant> {
   const { grants, store, vault, now } = state;
   const at = now();
-  // Of the store: the memory of this process may be older.
+  // The store is asked, because the memory of this process may be older.
   const root = await store.grants.get(parent.parent ?? parent.id);
   // The answer to a request that was sent before a revocation, or with scopes that the grant has lost since.
   if (root === null || root.state === 'revoked' || !isWithin(parent.scopes, root.scopes)) throw grantGone();
@@ -94,7 +94,7 @@ async function assertRoom(
 ): Promise<void> {
   const query = { parents: [root.id], mint, lease: lease?.id ?? null, limit: 10 * mostLive };
   const records = await store.grants.minted(query);
-  // Of a full page, the rest is unknown.
+  // More rows than one page may have live ones.
   const isKnown = records.length < query.limit;
   if (isKnown && records.filter((record) => !hasEnded(record, now())).length < mostLive) return;
   throw new SidekeyError(
@@ -111,10 +111,7 @@ function credentialOf(
     isRevocable,
   }: { readonly at: number; readonly expiresAt: number; readonly isRevocable: boolean },
 ): Credential {
-  if (typeof secret !== 'string')
-    return 'password' in secret
-      ? { ...secret, type: 'basic', expiresAt }
-      : { ...secret, type: 'aws', region: null, expiresAt };
+  if (typeof secret !== 'string') return { ...secret, type: 'basic', expiresAt };
   return {
     ...withoutToken({}, at),
     accessToken: secret,

@@ -199,10 +199,10 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
       if (known !== null && isChosen(known)) return known;
       const read = (after?: GrantRecord) => store.grants.minted({ ...query, after, limit: pageSize });
       for await (const page of inPages(pageSize, read)) {
-        const found = page.find(isChosen);
-        if (found === undefined) continue;
-        chosen.set(key, found.id);
-        return cache.current(found.id);
+        const grant = page.find(isChosen);
+        if (grant === undefined) continue;
+        chosen.set(key, grant.id);
+        return cache.current(grant.id);
       }
       return null;
     },

@@ -22,7 +22,7 @@ export async function signOut(): Promise<void> {
   location.assign('/');
 }
 
-/** Replaces `sidekey` in commands with what runs it on its machine, which the service wrote into the document. */
+/** Replaces `sidekey` in commands with what runs it there: the service wrote it into the document. */
 export function asTyped(text: string): string {
   const { content } = document.querySelector<HTMLMetaElement>('meta[name=command]')!;
   return text.replace(/(?<![\w./-]|npx )sidekey (?=[a-z-])/g, () => `${content} `);

@@ -85,7 +85,7 @@ function optionsOf({ series, unit, onWindow }: ChartProps, width: number): Plot.
   };
 }
 
-/** A chart with a sentence for screen readers, and its numbers as a table. Other series need another `key`. */
+/** A chart with a sentence for screen readers, and a table of its numbers. Other series need another `key`. */
 export function Chart(props: ChartProps): JSX.Element {
   const { title, unit, series, times } = props;
   const box = useRef<HTMLDivElement>(null);

@@ -43,7 +43,7 @@ let movedAt = 0;
 /** Milliseconds after such a change in which a click may be for another request. */
 const settleMs = 400;
 
-/** Sends an answer, and reads the lists again. Refuses a yes to a card that has just moved. @throws ApiError */
+/** Sends an answer, then reads the lists. Refuses a yes to a card that has just moved. @throws ApiError */
 export async function reply(what: string, isYes: boolean, body?: unknown): Promise<void> {
   if (isYes && Math.abs(Date.now() - movedAt) < settleMs)
     throw new ApiError(0, { detail: 'The list has just changed: look, and press again.' });

@@ -50,9 +50,9 @@ interface CloudCaller {
 }
 
 /**
- * Returns the answer of an endpoint: a text, or an object for JSON; null: there is no such page. If the caller
- * has several grants for the endpoint and the query names none (`grant`), the placeholders name none, so that
- * they are valid at the hosts of all.
+ * Returns the answer of an endpoint: a text, or an object for JSON; null: there is no such page. If the
+ * caller has several grants for the endpoint and the query names none (`grant`), the placeholders name none,
+ * so that they are valid at the hosts of all.
  *
  * @param head its target is one of `cloudTarget`
  * @throws SidekeyError `not_found`: the caller reaches no grant for the endpoint; `bad_request`

@@ -60,7 +60,7 @@ export async function discover(request: Request): Promise<ExchangeResult> {
 function answerCloud(target: string, { hosts, now }: Reach, request: Request): ExchangeResult {
   const { caller, config, services, inbound } = request;
   const grants = new Map(hosts.flatMap((host) => host.grants.map((grant) => [grant.id, grant] as const)));
-  const found = cloudAnswer(
+  const content = cloudAnswer(
     { target, fields: inbound.head.fields },
     {
       holder: holdersOf(caller)[0]!,
@@ -70,10 +70,10 @@ function answerCloud(target: string, { hosts, now }: Reach, request: Request): E
       now,
     },
   );
-  if (found === null) return answer(request, 404, 'text/plain', 'There is no such page.\n');
-  return typeof found === 'string'
-    ? answer(request, 200, 'text/plain', found)
-    : answer(request, 200, 'application/json', JSON.stringify(found));
+  if (content === null) return answer(request, 404, 'text/plain', 'There is no such page.\n');
+  return typeof content === 'string'
+    ? answer(request, 200, 'text/plain', content)
+    : answer(request, 200, 'application/json', JSON.stringify(content));
 }
 
 function answer(

@@ -10,7 +10,7 @@ import type { RequestFacts } from './policy/request.ts';
 import { fieldNameAsRead, isFieldValue, matchesAny } from './policy/text.ts';
 import type { RawFields } from './http/fields.ts';
 
-/** Answers that hand out credentials: which requests get one, and how such an answer is written anew. */
+/** Which requests get an answer that hands out a credential, and how that answer is written anew. */
 
 /** A credential that an answer hands out. */
 export interface HandedOut {
@@ -27,7 +27,7 @@ export interface HandedOut {
   readonly host: string | null;
 }
 
-/** Returns whether the answer to a request may hand out the credential of a row, in any reading of its path. */
+/** Returns whether the answer to a request may hand out the credential of a row, by any reading of the path. */
 export function mayMint(
   { hosts, header, paths }: MintRow,
   { authority, path, pathFields }: Pick<RequestFacts, 'authority' | 'path' | 'pathFields'>,
@@ -116,7 +116,7 @@ function hostWithin(place: string, goesTo: readonly string[]): string | null {
 /** Numbers up to here are seconds from now, because nothing ends in the year 1980. */
 const mostSeconds = 316_000_000;
 
-/** Returns the end of a credential in milliseconds since the epoch; null: the answer names none (0: never). */
+/** Returns the end of a credential in milliseconds since the epoch; null: the answer has none (0: never). */
 function endOf(written: string | number, now: number): number | null {
   const number = Number(written);
   const isSpan = Number.isFinite(number) && number < mostSeconds;

@@ -96,7 +96,7 @@ type UpstreamParts = Pick<UpstreamClient, 'dialer' | 'connections' | 'streams' |
 /** Placement if the provider is no longer defined. One object, because plans compare by identity. */
 const bearer: Placement = { kind: 'bearer' };
 
-const none: readonly MintRow[] = [];
+const noRows: readonly MintRow[] = [];
 
 /** Returns the snapshot of a config. */
 export function snapshotOf(
@@ -104,7 +104,9 @@ export function snapshotOf(
   { dialer, connections, streams, protocols }: UpstreamParts,
 ): ConfigSnapshot {
   let finder: CredentialFinder | undefined;
-  const ofDomains = domains.flatMap(({ action }) => (action.kind === 'grant' ? action.mints : null) ?? none);
+  const ofDomains = domains.flatMap(
+    ({ action }) => (action.kind === 'grant' ? action.mints : null) ?? noRows,
+  );
   return {
     policy: { domains: createDomainMap(domains), unmatched: proxy.unmatchedHosts },
     agents: callerMode(proxy),
@@ -114,7 +116,7 @@ export function snapshotOf(
     streams,
     protocols,
     placementFor: ({ provider, mint = null }, to) => {
-      const { inject: places, mints = none } = providers.get(provider) ?? {};
+      const { inject: places, mints = noRows } = providers.get(provider) ?? {};
       // Rows of several domains may have one name.
       const isRow = ({ name, goesTo }: MintRow) =>
         name === mint && matchesAnyPattern(patternsOf(goesTo), to.authority);

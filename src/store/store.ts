@@ -227,8 +227,8 @@ export type GrantNames = Pick<Grant, 'name' | 'user' | 'provider'>;
  */
 interface GrantChecks {
   /**
-   * Counts grants by their state at this time; `expired` also by the end that their policy sets. Minted grants
-   * that are active or expired count only as `minted`.
+   * Counts grants by their state at this time; `expired` also by the end that their policy sets. Minted
+   * grants that are active or expired count only as `minted`.
    */
   count(at: number): Promise<Readonly<Record<GrantState | 'minted', number>>>;
   /**

@@ -27,7 +27,7 @@ export const awsEndpoint = '/.sidekey/aws';
 /** ARN of a role, whose name may have a path (IAM identifiers). */
 export const roleArnForm = /^arn:aws[a-z-]*:iam::\d{12}:role\/[\w+=,.@/-]{1,576}$/;
 const poolProvider = /^projects\/\d+\/locations\/global\/workloadIdentityPools\/[\w-]+\/providers\/[\w-]+$/;
-const none = /^$/;
+const nameless = /^$/;
 
 // Most values become part of an address or of a form.
 const matching = (pattern: RegExp) => z.string().regex(pattern);
@@ -43,11 +43,11 @@ const form = <Cloud extends string, Options extends object>(cloud: Cloud, name: 
 
 const cloudSource = z.discriminatedUnion('cloud', [
   form('aws-web-identity', roleArnForm, { token, audience, region }),
-  form('aws-instance', none, {}),
+  form('aws-instance', nameless, {}),
   form('gcp-federation', poolProvider, { token, audience, service_account }),
-  form('gcp-instance', none, { service_account }),
+  form('gcp-instance', nameless, { service_account }),
   form('azure-federation', /^[\w.-]+\/[\w-]+$/, { token, audience, resource }),
-  form('azure-instance', none, { resource, client_id }),
+  form('azure-instance', nameless, { resource, client_id }),
 ]);
 
 /** `name`: ARN of a role, resource name of a provider, or `TENANT/CLIENT_ID`; empty for an instance. */

@@ -194,7 +194,7 @@ function containerRequest({ env, services, readFile }: CloudAsking): CloudReques
   const url = URL.parse(path ?? full ?? '', path === undefined ? undefined : services.container);
   if (url?.protocol !== 'http:' || !containerHost.test(url.hostname))
     throw failed('container', 'its host is no container endpoint');
-  // It gives placeholders, with which no service can be called.
+  // Placeholders from there open no service.
   if (url.pathname === awsEndpoint) throw failed('container', 'it is the endpoint of a Sidekey');
   const file = env['AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE'];
   const authorization = file === undefined ? env['AWS_CONTAINER_AUTHORIZATION_TOKEN'] : readFile(file).trim();

@@ -43,7 +43,7 @@ interface AdditionalUse {
   readonly as: { readonly kind: string; readonly [setting: string]: unknown };
 }
 
-/** Requests whose answer hands out a credential. It becomes a short grant, and the client gets a placeholder. */
+/** Requests whose answer hands out a credential. It becomes a short grant; the client gets a placeholder. */
 export interface MintRow {
   /** Unique within the provider or domain; a part of the names of the grants. */
   readonly name: string;
@@ -64,7 +64,7 @@ export interface MintRow {
   readonly as: AdditionalUse['as'] | null;
   /** True if the member is Base64 of a user name and the credential, as `Basic` has them. */
   readonly isPair: boolean;
-  /** Template of the placeholder; `{name}` is the claim `name=VALUE` of the credential. Null: see `formOf`. */
+  /** Template of the placeholder; `{name}` is the claim `name=VALUE` of the credential; null: see `formOf`. */
   readonly form: string | null;
   /** Other members to pass on. Numbers, booleans and null always are. */
   readonly keep: readonly string[];
