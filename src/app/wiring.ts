@@ -202,6 +202,6 @@ export function mintKeeper(state: State, now: () => number): MintKeeper {
   return {
     keep: async (request) => (await import('../grants/mint.ts')).mintGrant(request, { ...state, now }),
     forget: async (grant) =>
-      (await import('../operations/minted-end.ts')).removeMinted(state, grant, 'its client left'),
+      (await import('../operations/minted-end.ts')).removeMinted(state, grant, 'its answer was not sent'),
   };
 }

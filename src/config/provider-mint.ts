@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { MintRow } from '../proxy/policy/domain-map.ts';
 import { text } from '../lib/text.ts';
-import { parseGlob } from '../proxy/policy/text.ts';
+import { fieldNameAsRead, parseGlob } from '../proxy/policy/text.ts';
 import { answerField, member, mintedPlacement } from './provider-dialect.ts';
 import { oneOrSome } from './provider-expired.ts';
 import { pathGlob, some } from './rules.ts';
@@ -74,7 +74,7 @@ const mint = z
       written.header === undefined
         ? null
         : {
-            name: written.header.name.toLowerCase(),
+            name: fieldNameAsRead(written.header.name),
             values: written.header.value.map((value) => parseGlob(value.toLowerCase())),
           },
     members: written.member.map((path) => path.split('.')),

@@ -195,7 +195,8 @@ export function openRegistry({ store, vault, now, cacheBytes = 64 * 1_048_576 }:
     },
 
     async minted(key, query, isChosen) {
-      const known = await cache.current(chosen.get(key) ?? '');
+      const id = chosen.get(key);
+      const known = id === undefined ? null : await cache.current(id);
       if (known !== null && isChosen(known)) return known;
       const read = (after?: GrantRecord) => store.grants.minted({ ...query, after, limit: pageSize });
       for await (const page of inPages(pageSize, read)) {

@@ -185,26 +185,27 @@ function candidatesOf(request: Request): GrantCandidates | null | Promise<GrantC
   const { all: shown } = placeholders;
   const shows = shown.length === 0 ? undefined : showsGrant(shown, caller, services.placeholders);
   const scope = scopeFor(grant, caller);
+  const selector = { ...caller, shows };
+  // A placeholder may be of a grant that has no place.
+  const isFound = ({ selected }: GrantCandidates) =>
+    shows === undefined ? selected.kind !== 'missing' : selected.kind === 'selected' && shows(selected.grant);
+  const withMinted = async (all: readonly Grant[], offer: GrantCandidates) => {
+    const parents = all.filter(({ provider }) => config.mayMint(provider));
+    const minted = await mintedOf(parents, selector, shown, services.grants);
+    if (minted === null) return null;
+    const candidates = [...offer.candidates, minted];
+    return { ...offer, candidates, selected: { kind: 'selected', grant: minted } as const };
+  };
+  const beyond = async (near: readonly Grant[], offer: GrantCandidates) => {
+    const minted = await withMinted(near, offer);
+    if (minted !== null || scope === null || caller.selectors.user !== null) return minted ?? offer;
+    const all = await withOthers(near, grant, services.grants);
+    const ofAll = offerOf(all, domain, selector);
+    return isFound(ofAll) ? ofAll : ((await withMinted(all, ofAll)) ?? ofAll);
+  };
   return whenReady(services.grants.find(grant, scope), (near) => {
-    const ofOwn =
-      shows === undefined ? plan.offer(near, domain, caller) : offerOf(near, domain, { ...caller, shows });
-    const { selected: nearest } = ofOwn;
-    // A placeholder may be of a grant that has no place.
-    const isFound =
-      shows === undefined ? nearest.kind !== 'missing' : nearest.kind === 'selected' && shows(nearest.grant);
-    if (isFound) return ofOwn;
-    return mintedOf(near, { ...caller, shows }, shown, services.grants).then((minted) => {
-      if (minted !== null)
-        return {
-          ...ofOwn,
-          candidates: [...ofOwn.candidates, minted],
-          selected: { kind: 'selected', grant: minted },
-        };
-      if (scope === null || caller.selectors.user !== null) return ofOwn;
-      return withOthers(near, grant, services.grants).then((all) =>
-        offerOf(all, domain, { ...caller, shows }),
-      );
-    });
+    const offer = shows === undefined ? plan.offer(near, domain, caller) : offerOf(near, domain, selector);
+    return isFound(offer) ? offer : beyond(near, offer);
   });
 }
 

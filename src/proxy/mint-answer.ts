@@ -10,7 +10,7 @@ import type { RequestFacts } from './policy/request.ts';
 import { fieldNameAsRead, isFieldValue, matchesAny } from './policy/text.ts';
 import type { RawFields } from './http/fields.ts';
 
-/** Which requests get an answer that hands out a credential, and how that answer is written anew. */
+/** Requests whose answer hands out a credential, and that answer written anew. */
 
 /** A credential that an answer hands out. */
 export interface HandedOut {

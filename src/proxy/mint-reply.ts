@@ -8,6 +8,7 @@ import { isGuardable, Matcher } from './leak-guard/patterns.ts';
 import { redactText } from './leak-guard/redactor.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { parseStrictJson } from '../lib/json.ts';
+import { decodeUtf8 } from './policy/body.ts';
 import type { MintRow } from './policy/domain-map.ts';
 import { type HandedOut, handedOut, unreadable, writtenAnew } from './mint-answer.ts';
 
@@ -126,14 +127,9 @@ export class MintReply implements ReplySink {
   }
 }
 
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-
 function parsed(bytes: Buffer): ReturnType<typeof parseStrictJson> {
-  try {
-    return parseStrictJson(utf8.decode(bytes));
-  } catch {
-    return undefined;
-  }
+  const text = decodeUtf8(bytes);
+  return text === null ? undefined : parseStrictJson(text);
 }
 
 /** Returns the fields of an answer that say nothing of its content. */

@@ -16,6 +16,7 @@ export function mintsOf(request: Request): Mints | undefined {
   const { provider, facts, fieldFacts, inbound, caller, services, record, also, config } = request;
   if (!isGranted(request) || bringsOwn(request)) return undefined;
   const { grant, decision } = request;
+  if (also.length === 0 && decision.mints === undefined && !config.mayMint(grant.provider)) return undefined;
   const parents = new Map([
     ...also.flatMap((each) => rowsBelow(each.grant, config.provider(each.grant.provider)?.mints)),
     ...rowsBelow(grant, provider?.mints),

@@ -85,6 +85,8 @@ export interface ConfigSnapshot extends UpstreamParts {
     to: Destination,
   ) => Placement | SidekeyError;
   readonly provider: (name: string) => Provider | undefined;
+  /** Reports whether grants of a provider may have minted grants below them. */
+  readonly mayMint: (provider: string) => boolean;
   readonly redactPath: PathRedactor;
   /** Returns the finder of credentials by the forms of all providers: always the same. */
   readonly credentialFinder: () => CredentialFinder;
@@ -125,6 +127,7 @@ export function snapshotOf(
       return places === undefined ? bearer : placementAt(places, to);
     },
     provider: (name) => providers.get(name),
+    mayMint: (provider) => ofDomains.length > 0 || (providers.get(provider)?.mints ?? noRows).length > 0,
     redactPath: createPathRedactor(providers),
     credentialFinder: () => (finder ??= new CredentialFinder(providers.forms())),
   };

@@ -206,6 +206,18 @@ test('a field from which servers take the path does not show the credential', as
     expectNothingOf((await get('/other', { headers: { [name]: '/token' } })).all, secret, name);
 });
 
+test('a row with a field applies however the field and the row write its name', async () => {
+  const header = { name: 'X_Kind', value: 'session' };
+  const { get } = await startMinting([{ ...row, header }], (_, response) =>
+    response.end(JSON.stringify(answer)),
+  );
+  for (const name of ['x-kind', 'x_kind', 'X-Kind']) {
+    const seen = await get('/token', { headers: { [name]: 'session' } });
+    expect(seen.status, name).toBe(200);
+    expectNothingOf(seen.all, secret, name);
+  }
+});
+
 test('a row with other hosts leaves an answer as it is', async () => {
   const elsewhere = [{ ...row, hosts: ['other.acme.test'] }];
   const { get } = await startMinting(elsewhere, (_, response) => response.end(JSON.stringify(answer)));

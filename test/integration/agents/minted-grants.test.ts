@@ -27,10 +27,12 @@ const minute = 60_000;
 
 /**
  * A service with a token host and a chat host, and a proxy with its grant `acme`. The agent `robot`, with the
- * leases `one` and `two`, reaches the grant by its label, the agent `other` by its ID; the agent `stranger`
- * reaches nothing.
+ * leases `one` and `two`, reaches the grant by its label, the agent `other` by its ID, the agent `free` as
+ * every grant of all users; the agent `stranger` reaches nothing.
+ *
+ * @param hasRow whether a row of the provider mints
  */
-async function setup(revocation = 200) {
+async function setup(revocation = 200, hasRow = true) {
   const revoked: string[] = [];
   const answer = async (request: IncomingMessage, response: ServerResponse) => {
     if (request.url === '/revoke') {
@@ -53,6 +55,9 @@ async function setup(revocation = 200) {
           client_id: 'app',
           client_auth: 'none',
           audience: hosts.map(({ authority }) => authority),
+          ...(hasRow && {
+            mints: [{ name: 'session', path: '/session', member: 'token', goes_to: [chat.authority] }],
+          }),
         },
       },
     },
@@ -62,6 +67,7 @@ async function setup(revocation = 200) {
   const byLabel = [{ kind: 'label', value: 'prod' }] as const;
   await addAgent(store, 'robot', 'own', { bindings: byLabel });
   await addAgent(store, 'stranger', 'stranger', { bindings: [] });
+  await addAgent(store, 'free', 'free');
   const leases = ['one', 'two'].map((secret) =>
     leaseRecord({
       agent: 'robot',
@@ -115,7 +121,7 @@ async function setup(revocation = 200) {
     options: { to?: string; fields?: string[] } = {},
   ) {
     const { to = chat.authority, fields = [] } = options;
-    const agent = secret === 'other' || secret === 'stranger' ? secret : 'robot';
+    const agent = ['other', 'stranger', 'free'].includes(secret) ? secret : 'robot';
     const login = Buffer.from(`${agent}:${secret}`).toString('base64');
     const tunnel = await openTunnel(sidekey, to, { fields: [`Proxy-Authorization: Basic ${login}`] });
     const all = [`Host: ${to}`, ...(bearer === null ? [] : [`Authorization: Bearer ${bearer}`]), ...fields];
@@ -132,6 +138,7 @@ async function setup(revocation = 200) {
     one,
     two,
     api,
+    chat,
     revoked,
     mint,
     ask,
@@ -163,6 +170,24 @@ describe('a request selects a minted grant', () => {
     expect(await at.ask('one', null)).toBe('the-parent-token');
     expect(await at.ask('one', null, { fields: ['Sidekey-Grant: acme'] })).toBe('the-parent-token');
     expect(await at.ask('one', at.show(at.parent, leaseHolder(at.one.id)))).toBe('the-parent-token');
+  });
+
+  test('below a grant that only its own placeholder selects', async () => {
+    const at = await setup();
+    const hosts = [at.api.authority, at.chat.authority];
+    const parent = await at.sidekey.grant(hosts, { user: 'alice' });
+    const minted = await at.mint({ parent, lease: null });
+    const show = (grant: Grant) => at.show(grant, agentHolder('free'));
+    expect(await at.ask('free', null)).toBe('the-parent-token');
+    expect(await at.ask('free', show(parent))).not.toMatch(/the-parent-token|_/);
+    expect(await at.ask('free', show(minted))).toBe('the-minted-token');
+  });
+
+  test('not if the config has no row that mints', async () => {
+    const at = await setup(200, false);
+    const minted = await at.mint();
+    expect(await at.ask('one', at.show(minted, leaseHolder(at.one.id)))).not.toBe('the-minted-token');
+    expect(await at.ask('one', null, { fields: [`Sidekey-Grant: ${minted.name}`] })).toBe('grant_missing');
   });
 
   test('only for the hosts of its row', async () => {
