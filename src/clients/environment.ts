@@ -173,6 +173,9 @@ interface Withheld {
 /** Names of variables that hold secrets. */
 const secretName = /(?:^|_)(?:PASSWORD|PASSWD|SECRET|SECRET_KEY|TOKEN|API_?KEY|PRIVATE_KEY)$/;
 
+/** Names of variables by which programs ask the machine for an identity. */
+const identityName = /^(?:ACTIONS_ID|MSI)_/;
+
 /** Variables of Sidekey that hold no secret. */
 const harmless = ['SIDEKEY_CONFIG', 'SIDEKEY_HOME', 'SIDEKEY_BROWSER', changedNames];
 
@@ -221,8 +224,8 @@ export function withheld({
       .toSorted(),
   );
   const words = [...taken].map((name) => {
-    const owners = ranked.filter((each) => each.name === name).map(({ provider }) => provider);
-    const owner = owners.findLast((each) => reachable?.has(each)) ?? owners[0];
+    const owners = ranked.filter((each) => each.name === name);
+    const owner = owners.findLast(({ provider }) => reachable?.has(provider)) ?? owners[0];
     const ofClient = ranked.find((each) => each.name === name && each.isClientSecret === true);
     if (ofClient !== undefined) return { name, isRemoved: true, text: clientSecretText(ofClient.provider) };
     return { name, ...standIn(name, owner, { set, reachable }) };
@@ -256,16 +259,23 @@ function clientSecretText(provider: string): string {
 
 function standIn(
   name: string,
-  provider: string | undefined,
+  owner: { readonly provider: string; readonly placeholder: string | null } | undefined,
   { set, reachable }: Pick<WithheldFacts, 'reachable'> & Pick<Withheld, 'set'>,
 ): { readonly isRemoved: boolean; readonly text: string } {
-  if (provider === undefined) return { isRemoved: true, text: ' (for Sidekey only)' };
+  if (owner === undefined) return { isRemoved: true, text: ' (for Sidekey only)' };
+  const { provider, placeholder } = owner;
   const grant = reachable?.get(provider);
   if (set[name] !== undefined) return { isRemoved: false, text: ` for the grant ${grant}` };
   if (grant !== undefined) return { isRemoved: true, text: ` (the proxy adds the grant ${grant})` };
   if (reachable === null) return { isRemoved: true, text: '' };
+  const isKey =
+    placeholder === null ? secretName.test(name) && !identityName.test(name) : !placeholder.includes('{');
   // Keys of AWS are two variables.
-  const input = provider === 'aws' ? { token: true } : { from_env: name };
-  const way = hintText(remedy('connect', { provider, ...input }));
+  const way = hintText(
+    remedy('connect', {
+      provider,
+      ...(isKey && (provider === 'aws' ? { token: true } : { from_env: name })),
+    }),
+  );
   return { isRemoved: true, text: ` (no ${provider} grant → ${way})` };
 }

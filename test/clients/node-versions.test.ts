@@ -94,13 +94,37 @@ const waysScript = `
     process.exit();
   })();`;
 
+/** Runs a script in a Node.js with the file that reads the proxy variables, and returns what it prints. */
+async function preloadedIn(
+  node: string,
+  variables: Readonly<Record<string, string>>,
+  [script, word = '']: readonly [script: string, word?: string],
+): Promise<string> {
+  const preload = fileURLToPath(new URL('../../config/node-proxy.cjs', import.meta.url));
+  const env = { NODE_USE_ENV_PROXY: '1', ...variables };
+  const { stdout } = await promisify(execFile)(node, ['-r', preload, '-e', script, word], { env });
+  return stdout;
+}
+
+/** Prints by which way an agent of the program, one with an option, and one of its own class call. */
+const agentsScript = `
+  const http = require('http');
+  require('dns').lookup = (host, options, done) => done(new Error('direct'));
+  class Own extends http.Agent {}
+  const agents = [new http.Agent(), new http.Agent({ keepAlive: true }), new Own(), new http.Agent({ proxyEnv: {} })];
+  const ask = (agent) => new Promise((done) =>
+    http.get('http://api.example/', { agent }, ({ statusCode }) => done(statusCode)).on('error', (e) => done(e.message)));
+  Promise.all(agents.map(ask)).then((ways) => { console.log(JSON.stringify(ways)); process.exit(); });`;
+
+test('agents that a program of this Node.js creates use the proxy, but not those of a subclass', async () => {
+  await using proxy = await startConnectProxy('HTTP/1.1 502 no\r\ncontent-length: 0\r\n\r\n');
+  const printed = await preloadedIn(process.execPath, { http_proxy: proxy.url() }, [agentsScript]);
+  expect(JSON.parse(printed)).toEqual([502, 502, 'direct', 'direct']);
+});
+
 for (const { name, node, absent } of nodes.slice(0, 2)) {
-  const preloaded = async (variables: Readonly<Record<string, string>>, script: string, word = '') => {
-    const preload = fileURLToPath(new URL('../../config/node-proxy.cjs', import.meta.url));
-    const env = { NODE_USE_ENV_PROXY: '1', ...variables };
-    const { stdout } = await promisify(execFile)(node, ['-r', preload, '-e', script, word], { env });
-    return stdout;
-  };
+  const preloaded = (variables: Readonly<Record<string, string>>, ...script: [string, string?]) =>
+    preloadedIn(node, variables, script);
 
   test.skipIf(absent)(`${name} reads each form of NO_PROXY as undici does`, async () => {
     await using proxy = await startConnectProxy('HTTP/1.1 502 no\r\ncontent-length: 0\r\n\r\n');

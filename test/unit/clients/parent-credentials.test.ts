@@ -106,6 +106,13 @@ describe('variables of a cloud', async () => {
     expect({ remove, set }).toEqual({ remove: identities, set: {} });
   });
 
+  test('are no keys that connect could take', () => {
+    const { note } = ask({ parent, providers: shipped });
+    expect(note).toContain('(no azure grant → sidekey connect azure)');
+    expect(note).toContain('(no aws grant → sidekey connect aws)');
+    expect(note).not.toMatch(/--(?:from-env|token)/);
+  });
+
   test('name the endpoints of Sidekey, with the token of the program, if there are grants', () => {
     const { remove, set } = ask({
       parent,
@@ -155,7 +162,8 @@ test('values of credentials are never repeated in a note', () => {
 });
 
 test('keys of AWS are connected by pasting both keys, and a secret of an unknown provider is named', () => {
-  const providers = [{ name: 'aws', environment: [{ name: 'AWS_SECRET_ACCESS_KEY', placeholder: null }] }];
+  const key = { name: 'AWS_SECRET_ACCESS_KEY', placeholder: 'sidekeyPlaceholder0000000000000000000000' };
+  const providers = [{ name: 'aws', environment: [key] }];
   const parent = { AWS_SECRET_ACCESS_KEY: 'one-secret', DB_PASSWORD: 'other-secret', PATH: '/bin' };
   const { note, remove } = withheld({ parent, providers, reachable: new Map() });
   expect(remove).toEqual(['AWS_SECRET_ACCESS_KEY']);
