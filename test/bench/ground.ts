@@ -4,6 +4,7 @@ import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import forge from 'node-forge';
+import { freePort } from '../support/free-port.ts';
 import {
   issueLeaf,
   makeAuthority,
@@ -11,7 +12,7 @@ import {
   type CertifiedKey,
 } from '../../examples/helpdesk/certificate.ts';
 import { kilobyteLength } from './load.ts';
-import { freePort, isInstalled, openFileLimit, startProgram, type Running } from './process.ts';
+import { isInstalled, openFileLimit, startProgram, type Running } from './process.ts';
 import type { Ground } from './subject.ts';
 
 /** The length of the body behind `/10m`, and of the one that is sent to `/upload`. */

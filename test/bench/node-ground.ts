@@ -2,8 +2,9 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { freePort } from '../support/free-port.ts';
 import { issueLeaf, makeAuthority, validFor } from '../../examples/helpdesk/certificate.ts';
-import { freePort, type Running, startProgram } from './process.ts';
+import { type Running, startProgram } from './process.ts';
 import type { Ground } from './subject.ts';
 
 /** Starts `node FILE FOLDER PORT` as the upstream, with its token and its certificate in the folder. */

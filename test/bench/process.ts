@@ -1,7 +1,7 @@
 import { spawn, execFileSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
-import { connect, createServer, type AddressInfo } from 'node:net';
+import { connect } from 'node:net';
 
 /** A program beside the bench, with the CPU time it has used. */
 export interface Running {
@@ -93,15 +93,6 @@ export function threadMicrosOf(pid: number): { readonly main: number; readonly o
   const threads = listOr(`/proc/${pid}/task`);
   const others = threads.filter((thread) => thread !== String(pid));
   return { main: micros(String(pid)), others: others.reduce((sum, thread) => sum + micros(thread), 0) };
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 /** Reports whether a program can be found. */

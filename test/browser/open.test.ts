@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { freePort } from '../support/free-port.ts';
 import { makeSignInLink } from '../../src/operations/sign-in-link.ts';
-import { freePort } from '../bench/process.ts';
 import { browsers } from '../support/browsers.ts';
 import { browserProgram, type BrowserPage, findChromium } from '../support/chromium.ts';
 import { home } from '../support/command-line.ts';

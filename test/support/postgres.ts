@@ -11,10 +11,10 @@ import {
   statfsSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { Client, type QueryResult } from 'pg';
+import { freePort } from './free-port.ts';
 import type { PostgresAddress } from '../../src/lib/postgres.ts';
 
 /** The folder of the programs of PostgreSQL; null: it is not installed. */
@@ -136,15 +136,6 @@ async function serve(folder: string, data: string, port: number, run: object): P
 function logOf(folder: string): string {
   const log = join(folder, 'log');
   return existsSync(log) ? readFileSync(log, 'utf8') : '';
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as AddressInfo;
-      server.close(() => resolve(port));
-    });
-  });
 }
 
 /** Runs statements as the superuser. */

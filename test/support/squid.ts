@@ -2,7 +2,8 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, chownSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
-import { freePort, startProgram } from '../bench/process.ts';
+import { freePort } from './free-port.ts';
+import { startProgram } from '../bench/process.ts';
 import { tempFolder } from './temp-folder.ts';
 
 const program = ['/usr/sbin/squid', '/usr/local/sbin/squid', '/opt/homebrew/sbin/squid'].find((it) =>

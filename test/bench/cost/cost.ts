@@ -7,13 +7,14 @@
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePort } from '../../support/free-port.ts';
 import { createDisplay, table } from '../../../src/cli/display.ts';
 import { startLoadClient, type LoadClient } from '../client.ts';
 import type { LoadFigures } from '../client-main.ts';
 import { prepareGround } from '../ground.ts';
 import { kilobyteLength } from '../load.ts';
 import { WrongAnswers } from '../measures.ts';
-import { cpuMicrosOf, freePort, isInstalled, threadMicrosOf } from '../process.ts';
+import { cpuMicrosOf, isInstalled, threadMicrosOf } from '../process.ts';
 import { kilobytePath, prepareInstance, prove, startInstance, type Stand } from '../stand.ts';
 import type { Ground, Prepared, Subject } from '../subject.ts';
 import { relay } from '../subjects/relay.ts';

@@ -5,12 +5,13 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePort } from '../../support/free-port.ts';
 import { createDisplay, table } from '../../../src/cli/display.ts';
 import { startLoadClient, type LoadClient } from '../client.ts';
 import { busyText, inQuietWindow } from '../machine.ts';
 import { WrongAnswers } from '../measures.ts';
 import { startNodeUpstream } from '../node-ground.ts';
-import { freePort, isInstalled } from '../process.ts';
+import { isInstalled } from '../process.ts';
 import { median } from '../results.ts';
 import { prepareInstance, type Stand, startInstance } from '../stand.ts';
 import type { Ground, Subject } from '../subject.ts';

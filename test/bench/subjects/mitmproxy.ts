@@ -2,7 +2,8 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { freePort, versionOf } from '../process.ts';
+import { freePort } from '../../support/free-port.ts';
+import { versionOf } from '../process.ts';
 import type { Ground, Subject } from '../subject.ts';
 import { mitmdump } from './peers.ts';
 

@@ -7,7 +7,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { freePort } from '../process.ts';
+import { freePort } from '../../support/free-port.ts';
 import type { Ground, Subject } from '../subject.ts';
 
 const peers = fileURLToPath(new URL('../peers/', import.meta.url));

@@ -2,8 +2,8 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { freePort } from '../../support/free-port.ts';
 import { issueLeaf, makeAuthority, validFor } from '../../../examples/helpdesk/certificate.ts';
-import { freePort } from '../process.ts';
 import type { Ground, Subject } from '../subject.ts';
 
 export function relay({ host, rootFile, token }: Ground, program = '../relay-main.ts'): Subject {

@@ -3,11 +3,11 @@ import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
+import { freePort } from '../../support/free-port.ts';
 import { openState } from '../../../src/app/state.ts';
 import { newToken } from '../../../src/operations/agent-token.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { createLog } from '../../../src/lib/log.ts';
-import { freePort } from '../process.ts';
 import type { Ground, Prepared, Subject } from '../subject.ts';
 
 /** The installed program instead of the sources: `npm run bench` builds it first. */

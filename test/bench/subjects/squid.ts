@@ -6,8 +6,9 @@ import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { freePort } from '../../support/free-port.ts';
 import { makeAuthority, validFor } from '../../../examples/helpdesk/certificate.ts';
-import { freePort, openFileLimit, versionOf } from '../process.ts';
+import { openFileLimit, versionOf } from '../process.ts';
 import type { Ground, Prepared, Subject } from '../subject.ts';
 
 const certgen = '/usr/lib/squid/security_file_certgen';

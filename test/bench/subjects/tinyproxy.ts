@@ -1,7 +1,8 @@
 /** tinyproxy as a blind tunnel, where there is no squid. */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { freePort, versionOf } from '../process.ts';
+import { freePort } from '../../support/free-port.ts';
+import { versionOf } from '../process.ts';
 import type { Ground, Subject } from '../subject.ts';
 
 export function tinyproxy(ground: Ground): Subject {

@@ -1,5 +1,5 @@
 import { expect, test, vi } from 'vitest';
-import { freePort } from '../../bench/process.ts';
+import { freePort } from '../../support/free-port.ts';
 import { startService } from '../../support/service.ts';
 
 const api = vi.hoisted(() => ({ port: 0 }));

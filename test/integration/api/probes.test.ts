@@ -3,7 +3,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
-import { freePort } from '../../bench/process.ts';
+import { freePort } from '../../support/free-port.ts';
 import { readHead } from '../../support/probes.ts';
 import { openClient, openTunnel } from '../../support/raw-client.ts';
 import { startService, type TestService } from '../../support/service.ts';

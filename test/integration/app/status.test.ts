@@ -5,19 +5,11 @@ import { chmod, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { stringify } from 'yaml';
+import { freePort } from '../../support/free-port.ts';
 import { home, type Home } from '../../support/command-line.ts';
 import { markedHome, portsOf } from '../../support/marked-home.ts';
 import { openTunnel } from '../../support/raw-client.ts';
 import { startUpstream } from '../../support/upstream.ts';
-
-/** A port of this machine that nothing listens on now. */
-async function freePort(): Promise<number> {
-  const server = createTcpServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 interface Told {
   readonly ok: boolean;

@@ -3,7 +3,7 @@ import { createHmac } from 'node:crypto';
 import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { freePort } from '../../bench/process.ts';
+import { freePort } from '../../support/free-port.ts';
 import { startApprovalProxy } from '../../support/approval-proxy.ts';
 import { runProgram } from '../../support/command-line.ts';
 

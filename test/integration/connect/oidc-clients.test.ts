@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
-import { freePort } from '../../bench/process.ts';
+import { freePort } from '../../support/free-port.ts';
 import { home, type Home } from '../../support/command-line.ts';
 import { begin } from '../../support/connect-home.ts';
 import { startOidcProvider } from '../../support/oidc-provider.ts';

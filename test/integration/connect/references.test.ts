@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
+import { freePort } from '../../support/free-port.ts';
 import { openView } from '../../../src/app/state.ts';
 import { reportTarget } from '../../../src/store/vault/instance.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { homeWithProvider, type Answer } from '../../support/provider-home.ts';
-import { freePort } from '../../unit/proxy/upstream/upstream-for-test.ts';
 
 const secret = 'the-secret-of-the-robot';
 const env = { DESK_SECRET: secret };

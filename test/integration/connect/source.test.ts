@@ -3,11 +3,11 @@ import { execFile, execFileSync } from 'node:child_process';
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
+import { freePort } from '../../support/free-port.ts';
 import { startAuthorizedApi } from '../../support/authorized-api.ts';
 import { home, program } from '../../support/command-line.ts';
 import { proxiedGet } from '../../support/proxied-get.ts';
 import { upstreamCa } from '../../support/upstream.ts';
-import { freePort } from '../../unit/proxy/upstream/upstream-for-test.ts';
 
 /**
  * An API that takes the tokens that `isGood` names, and a home with its provider and a folder for programs.

@@ -2,6 +2,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { stringify } from 'yaml';
 import { describe, expect, test } from 'vitest';
+import { freePort } from '../../support/free-port.ts';
 import { createVaultReader } from '../../../src/app/vault-source.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import type { SourceForm } from '../../../src/domain/credential.ts';
@@ -10,7 +11,6 @@ import { home } from '../../support/command-line.ts';
 import { proxiedGet } from '../../support/proxied-get.ts';
 import { upstreamCa } from '../../support/upstream.ts';
 import { startVaultServer } from '../../support/vault-server.ts';
-import { freePort } from '../../unit/proxy/upstream/upstream-for-test.ts';
 
 const vaultToken = 'hvs.root-token-0123456789';
 const basic = (count: number) => `Basic ${Buffer.from(`u${count}:password-${count}`).toString('base64')}`;

@@ -1,7 +1,8 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { freePort, isInstalled, startProgram } from '../../bench/process.ts';
+import { freePort } from '../../support/free-port.ts';
+import { isInstalled, startProgram } from '../../bench/process.ts';
 import { certificateOf, clients, refusalBy, sidekeyOfBank } from '../../support/certificate-grants.ts';
 import { makeTestAuthority } from '../../support/certificates.ts';
 import { proxiedGet } from '../../support/proxied-get.ts';

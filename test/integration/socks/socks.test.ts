@@ -1,8 +1,8 @@
 /** SOCKS5 on the port of the proxy (RFC 1928, RFC 1929). */
 import { describe, expect, test } from 'vitest';
+import { freePort } from '../../support/free-port.ts';
 import { curl, curlMissing } from '../../support/curl.ts';
 import { granted } from '../../support/granted.ts';
-import { freePort } from '../../bench/process.ts';
 import { openClient } from '../../support/raw-client.ts';
 
 async function setUp(config: Readonly<Record<string, object>> = {}) {

@@ -5,12 +5,13 @@ import { join } from 'node:path';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { freePort } from '../../../support/free-port.ts';
 import { startProgram } from '../../../bench/process.ts';
 import { makeTestAuthority } from '../../../support/certificates.ts';
 import { tempFolder } from '../../../support/temp-folder.ts';
 import { authorityOf } from '../policy/policy-for-test.ts';
 import { manualClock } from '../../lib/manual-clock.ts';
-import { dialerForTest, freePort, tlsUpstream, upstream } from './upstream-for-test.ts';
+import { dialerForTest, tlsUpstream, upstream } from './upstream-for-test.ts';
 
 const company = makeTestAuthority('Company CA');
 const stranger = makeTestAuthority('Unknown CA');

@@ -58,13 +58,6 @@ async function listening(server: Server, host: string): Promise<Upstream> {
   };
 }
 
-/** A port on 127.0.0.1 where nobody listens. */
-export async function freePort(): Promise<number> {
-  const gone = await upstream();
-  await gone[Symbol.asyncDispose]();
-  return gone.port;
-}
-
 export interface DialerForTest {
   /** Value of `upstream.private_addresses`. */
   readonly permitted?: readonly string[];
