@@ -91,7 +91,7 @@ describe('sidekey domain, editing the map of domains', () => {
     expect(ran.exit).toBe(0);
     expect(ran.stderr).toBe(
       [
-        'Note: The credential of work may be sent to api.github.com, uploads.github.com, github.com, ghcr.io, npm.pkg.github.com only; requests to other hosts are refused (policy_violation).',
+        'Note: The credential of work may be sent to api.github.com, uploads.github.com, github.com, ghcr.io, npm.pkg.github.com, *.githubcopilot.com only; requests to other hosts are refused (policy_violation).',
         "  → sidekey connect github --name work --token --allowed-domains '*.example.com' --widen --replace",
         '',
       ].join('\n'),
