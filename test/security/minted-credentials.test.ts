@@ -8,6 +8,7 @@ import { bearerToken, startSidekey } from '../support/sidekey.ts';
 import { grantedTo } from '../support/granted.ts';
 import { ask, openSession } from '../support/h2-client.ts';
 import { seenBy, startMinting } from '../support/minting.ts';
+import { requestBody } from '../support/request-body.ts';
 import { startH2Upstream, startUpstream } from '../support/upstream.ts';
 
 const secret = 'S3cret-of-the-Session_0123456789abcdefXYZ';
@@ -312,6 +313,33 @@ test('rows of an additional grant are read too, and the credential belongs to th
   expect(seen.status, seen.body).toBe(200);
   expectNothingOf(seen.all);
   expect(await sidekey.proxy.state.store.grants.minted({ limit: 9 })).toMatchObject([{ parent: id }]);
+});
+
+test('a credential whose answer is refused is revoked if its row says so', async () => {
+  const ended: string[] = [];
+  const login = await startUpstream((request, response) => {
+    void requestBody(request).then((body) => {
+      ended.push(new URLSearchParams(body).get('token') ?? '');
+      response.end();
+    });
+  });
+  const provider = {
+    token_endpoint: `${login.url}/token`,
+    revocation_endpoint: `${login.url}/revoke`,
+    client_id: 'app',
+    client_auth: 'none',
+  };
+  const leaking = { ...answer, sku: secret };
+  for (const revoke of [false, true]) {
+    const { get, sidekey } = await startMinting(
+      [{ ...row, revoke }],
+      (_, response) => response.end(JSON.stringify(leaking)),
+      { provider },
+    );
+    expect(await get('/token')).toMatchObject({ status: 502 });
+    expect(await sidekey.proxy.state.store.grants.minted({ limit: 1 })).toEqual([]);
+    expect(ended).toEqual(revoke ? [secret] : []);
+  }
 });
 
 test('the credential goes only where its row says', async () => {

@@ -96,8 +96,8 @@ async function setup(revocation = 200, hasRow = true) {
   const client = testUpstreamClient();
   const withFetch: Changing['withFetch'] = (go) => go(client.fetch);
   const parts = { ...state, config, now: () => time, withFetch };
-  const mint = (fields: Partial<MintRequest> = {}) =>
-    mintGrant(
+  const mint = async (fields: Partial<MintRequest> = {}) => {
+    const { grant } = await mintGrant(
       {
         parent,
         mint: 'session',
@@ -112,6 +112,8 @@ async function setup(revocation = 200, hasRow = true) {
       },
       parts,
     );
+    return grant;
+  };
   const codes = placeholderCodes(vault);
 
   /** Sends a request to the chat host (or another) with a token of the proxy and a bearer token. */
