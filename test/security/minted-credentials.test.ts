@@ -158,7 +158,7 @@ const mutations: Readonly<Record<string, Respond>> = {
 };
 
 test('no mutation of an answer shows the credential', async () => {
-  const { get, asked } = await startMinting([row], (request, response) => {
+  const { get } = await startMinting([row], (request, response) => {
     mutations[decodeURIComponent(request.url!.split('?')[1]!)]!(request, response);
   });
   for (const name of Object.keys(mutations)) {
@@ -167,10 +167,28 @@ test('no mutation of an answer shows the credential', async () => {
     expect(all.length, name).toBeGreaterThan(0);
     expectNothingOf(all, secret, name);
   }
-  const { headers } = asked.at(-1)!;
-  expect(headers).toMatchObject({ 'accept-encoding': 'identity' });
-  expect(headers).not.toHaveProperty('range');
-  expect(headers).not.toHaveProperty('if-none-match');
+});
+
+/** Fields that request another answer than the whole one, or none. */
+const conditions = {
+  range: 'bytes=0-10',
+  'if-range': '"a"',
+  'if-match': '"a"',
+  'if-none-match': '"a"',
+  'if-modified-since': 'Sat, 01 Jan 2000 00:00:00 GMT',
+  'if-unmodified-since': 'Sat, 01 Jan 2000 00:00:00 GMT',
+  'a-im': 'vcdiff',
+};
+
+test('a service is asked for the whole answer, without coding and conditions', async () => {
+  const { get, asked } = await startMinting([row], (_, response) => response.end(JSON.stringify(answer)));
+  const headers = { 'accept-encoding': 'gzip', ...conditions };
+  for (const path of ['/token', '/other']) await get(path, { headers });
+  expect(asked[0]!.headers).toMatchObject({ 'accept-encoding': 'identity' });
+  for (const name of Object.keys(conditions)) {
+    expect(asked[0]!.headers, name).not.toHaveProperty(name);
+    expect(asked[1]!.headers, name).toHaveProperty(name);
+  }
 });
 
 /** Spellings of a path that some server reads as `/token`. */
