@@ -7,31 +7,12 @@ import { describe, expect, test } from 'vitest';
 import { bearerToken, startSidekey } from '../support/sidekey.ts';
 import { grantedTo } from '../support/granted.ts';
 import { ask, openSession } from '../support/h2-client.ts';
-import { seenBy, startMinting } from '../support/minting.ts';
+import { expectNothingOf, mintedSecret as secret, seenBy, startMinting } from '../support/minting.ts';
 import { requestBody } from '../support/request-body.ts';
 import { startH2Upstream, startUpstream } from '../support/upstream.ts';
 
-const secret = 'S3cret-of-the-Session_0123456789abcdefXYZ';
 const row = { name: 'session', path: '/token', member: 'token', expires_member: 'expires_at', keep: ['sku'] };
 const answer = { token: secret, expires_at: '2999-01-01T00:00:00Z', sku: 'free', other: 'x', n: 1 };
-
-/** Spellings in which a program could read the credential. */
-const spellings = (text: string): string[] => [
-  text,
-  encodeURIComponent(text),
-  ...[0, 1, 2].map((n) =>
-    Buffer.from(`${'x'.repeat(n)}${text}yyy`)
-      .toString('base64')
-      .slice(4, -8),
-  ),
-  Buffer.from(text).toString('hex'),
-  Buffer.from(text).toString('hex').toUpperCase(),
-];
-
-/** Expects that nothing of the credential is in what the client received. */
-function expectNothingOf(all: string, real = secret, name = ''): void {
-  for (const text of spellings(real)) expect(all, name).not.toContain(text);
-}
 
 const asJson = (value: unknown) => Buffer.from(JSON.stringify(value));
 
