@@ -206,7 +206,7 @@ test('the answer after the renewal of the credential is written anew', async () 
 async function left() {
   const at = await startMinting([row], hand);
   const { grants } = at.sidekey.proxy.state;
-  const { addAll } = grants;
+  const addAll = grants.addAll.bind(grants);
   const [storing, going] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   vi.spyOn(grants, 'addAll').mockImplementation(async (...them) => {
     storing.resolve();

@@ -4,6 +4,7 @@
  */
 import { brotliCompressSync, gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
+import type { AuditLine } from '../../src/domain/event.ts';
 import { bearerToken, startSidekey } from '../support/sidekey.ts';
 import { grantedTo } from '../support/granted.ts';
 import { ask, openSession } from '../support/h2-client.ts';
@@ -296,6 +297,33 @@ test('rows of a domain are read too, and say how the credential is carried', asy
   await get('/use', { headers: { authorization: `Bearer ${token}` } });
   expect(asked.at(-1)!.headers).toMatchObject({ 'x-session': secret, host: api.authority });
   expect(asked.at(-1)!.headers.authorization).toBeUndefined();
+});
+
+test.each([
+  ['a form', 'application/x-www-form-urlencoded', (text: string) => `a=1&client_secret=${text}`],
+  ['JSON', 'application/json', (text: string) => JSON.stringify({ client_secret: text })],
+])('a placeholder in %s selects its grant', async (_name, type, bodyOf) => {
+  const { get, asked, sidekey } = await startMinting(
+    [{ ...row, as: 'placeholder' }],
+    (request, response) => response.end(request.url === '/use' ? 'done' : JSON.stringify(answer)),
+    { provider: { placeholders: ['header', 'body'] } },
+  );
+  const { token } = JSON.parse((await get('/token')).body) as { token: string };
+  const use = (body: string, headers = {}) =>
+    get('/use', { method: 'POST', headers: { 'content-type': type, ...headers }, body });
+  expect(await use(bodyOf(token))).toMatchObject({ status: 200, body: 'done' });
+  expect(asked.at(-1)).toMatchObject({ body: bodyOf(secret) });
+  expect(asked.at(-1)!.headers).not.toHaveProperty('authorization');
+  const [minted] = await sidekey.proxy.state.store.grants.minted({ limit: 1 });
+  const isUse = ({ event, path }: AuditLine) => event === 'access' && path === '/use';
+  expect(await sidekey.audited(isUse)).toMatchObject({ grant: minted!.id });
+  // A body without it has the grant of the host.
+  expect(await use(bodyOf('other'))).toMatchObject({ status: 200 });
+  expect(asked.at(-1)!.headers.authorization).toBe(`Bearer ${bearerToken}`);
+  // A body without a length may never end, so it is not read ahead.
+  const chunked = await use(bodyOf(token), { 'transfer-encoding': 'chunked' });
+  expect(chunked.all).toContain('placeholder_misused');
+  expectNothingOf(chunked.all);
 });
 
 test('rows of an additional grant are read too, and the credential belongs to that grant', async () => {
