@@ -100,7 +100,9 @@ describe('sidekey domain, editing the map of domains', () => {
 
   test('warns about no host that a row of mints of another entry of the grant names', async () => {
     const row = 'mints: [{ name: one, path: /token, member: token, goes_to: [stream.example.com] }]';
-    const at = await homeWith(text.replace('\nlimits', `\n  api.example.com: { grant: work, ${row} }\nlimits`));
+    const at = await homeWith(
+      text.replace('\nlimits', `\n  api.example.com: { grant: work, ${row} }\nlimits`),
+    );
     await at.grant('work', { type: 'api_key', value: 'secret' }, ['--provider', 'github']);
     const fits = await at.run(['domain', 'allow', 'stream.example.com', '--grant', 'work']);
     expect(fits).toMatchObject({ exit: 0, stderr: '' });
