@@ -96,11 +96,12 @@ async function report({ state: { vault }, current }: Core, credentials: Credenti
 
 /** Returns the services of the exchanges of this process. */
 function proxyServices(
-  { parts, late, figures, state, current }: Core,
+  core: Core,
   { tokens, quota, uses }: Credentials,
   { approvals }: Administration,
   { leafFor, certificates }: Certificates,
 ): ProxyServices {
+  const { parts, late, figures, state, current } = core;
   const { log, now, env, assumed, peerOwner } = parts;
   const { store, grants, vault, audit, activity } = state;
   const { config, fetch } = current;
@@ -124,7 +125,7 @@ function proxyServices(
     tokens,
     activity,
     keepLogin: loginKeeper(state, { config, fetch, now }),
-    mint: mintKeeper(state, now),
+    mint: mintKeeper(core),
     nonces: createNonces(),
     audit,
     quota,

@@ -29,13 +29,16 @@ export function startUpkeep(
     try {
       // Loaded on use: a start needs no revocation.
       const { finishEndedLeases } = await import('../operations/lease-end.ts');
-      const { signal } = stop;
-      await finishEndedLeases(
-        { ...state, config: config(), now, withFetch: (use) => use(fetch()) },
-        { signal },
-      );
       const { removeEndedMinted } = await import('../operations/minted-end.ts');
-      await removeEndedMinted(state, now());
+      const { signal } = stop;
+      try {
+        await finishEndedLeases(
+          { ...state, config: config(), now, withFetch: (use) => use(fetch()) },
+          { signal },
+        );
+      } finally {
+        await removeEndedMinted(state, now());
+      }
     } catch (error) {
       log.warn(
         { err: error },

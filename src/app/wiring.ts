@@ -20,6 +20,7 @@ import type { Quota } from '../agents/quota/quota.ts';
 import { machineFilesOf } from '../config/store-place.ts';
 import { createSharedQuota, quotaFileOf } from '../agents/quota/shared-quota.ts';
 import type { Tracer } from '../proxy/telemetry/traces.ts';
+import type { Core } from './core.ts';
 import type { State } from './state.ts';
 
 interface ApprovalServiceParts {
@@ -197,11 +198,20 @@ export function loginKeeper(
   };
 }
 
-/** Returns the store of the credentials that answers hand out. */
-export function mintKeeper(state: State, now: () => number): MintKeeper {
+/** Returns the store of the credentials that answers hand out. Answers under way end before the store closes. */
+export function mintKeeper({ state, current, parts: { now }, opened }: Core): MintKeeper {
+  const answers = new Set<Promise<void>>();
+  opened.defer(async () => void (await Promise.all(answers)));
   return {
     keep: async (request) => (await import('../grants/mint.ts')).mintGrant(request, { ...state, now }),
-    forget: async (grant) =>
-      (await import('../operations/minted-end.ts')).removeMinted(state, grant, 'its answer was not sent'),
+    async forget(grant) {
+      const { discardMinted } = await import('../operations/minted-end.ts');
+      const { config, fetch } = current;
+      await discardMinted({ ...state, config: config(), now, withFetch: (use) => use(fetch()) }, grant);
+    },
+    answering(answer) {
+      answers.add(answer);
+      void answer.finally(() => answers.delete(answer));
+    },
   };
 }

@@ -373,11 +373,14 @@ export const clients: readonly Client[] = [
   },
   {
     name: 'agents',
-    title: 'Agents: codex, gemini-cli, opencode',
-    programs: ['codex', 'gemini', 'opencode'],
+    title: 'Agents: codex, copilot, gemini-cli, opencode',
+    programs: ['codex', 'copilot', 'gemini', 'opencode'],
     variables: ['SSL_CERT_FILE', 'NODE_EXTRA_CA_CERTS', 'NODE_USE_ENV_PROXY'],
     notes: [],
-    seen: [{ what: 'codex 0.169, gemini-cli 0.61, opencode 1.18', test: null }],
+    seen: [
+      { what: 'the CLI of Copilot', test: 'copilot' },
+      { what: 'codex 0.169, gemini-cli 0.61, opencode 1.18', test: null },
+    ],
   },
   {
     name: 'nix',

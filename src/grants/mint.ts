@@ -1,7 +1,9 @@
+import { recordChange } from '../audit/log.ts';
 import type { AuditEvent } from '../domain/event.ts';
 import { type Credential, secretText, withoutToken } from '../domain/credential.ts';
 import { type Grant, hasEnded, titleOf } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { grantEvent } from './activity.ts';
 import { createFingerprint } from '../proxy/schemes/apply.ts';
 import { grantGone, keepGrant, type KeepState } from './keep.ts';
 import { isWithin } from './refresh.ts';
@@ -30,8 +32,17 @@ export interface MintRequest {
   readonly by: Pick<AuditEvent, 'exchange' | 'agent' | 'lease' | 'subject' | 'client'>;
 }
 
+/** A minted grant. */
+export interface Minted {
+  readonly grant: Grant;
+  /** False: an earlier response contained the same credential. */
+  readonly isNew: boolean;
+}
+
 /** Maximum live grants of one parent, row and lease. Callers without a lease share one such number. */
 const mostLive = 50;
+/** Maximum rows that are counted, ended ones included. */
+const mostRows = 10 * mostLive;
 
 /**
  * Stores a credential that a response contained as a grant below the grant of the request. The same
@@ -42,8 +53,8 @@ const mostLive = 50;
  */
 export async function mintGrant(
   { parent, mint, secret, audience, isRevocable, lease, by, ...ends }: MintRequest,
-  state: KeepState & { readonly now: () => number },
-): Promise<Grant> {
+  state: MintState,
+): Promise<Minted> {
   const { grants, store, vault, now } = state;
   const at = now();
   // The store is asked, because the memory of this process may be older.
@@ -56,8 +67,10 @@ export async function mintGrant(
   // The ID and name follow from the credential, so that two processes never store it twice: see `keepGrants`.
   const id = uuidOf(fingerprint([root.id, mint, lease?.id, secretText(credential)].join('\n')));
   const existing = await grants.current(id);
-  if (existing?.state === 'active' && existing.expiresAt! >= expiresAt) return existing;
-  if (existing === null) await assertRoom({ root, mint, lease }, state);
+  if (existing?.state === 'active' && existing.expiresAt! >= expiresAt)
+    return { grant: existing, isNew: false };
+  const place = { root, mint, lease, id };
+  if (existing === null) await assertRoom(place, state);
   const suffix = `.${mint}-${id.slice(0, 8)}`;
   const wanted = {
     name: `${root.name.slice(0, 64 - suffix.length)}${suffix}`,
@@ -69,7 +82,7 @@ export async function mintGrant(
     mint,
   };
   const sealed = { credential, audience };
-  const { grant } = await keepGrant(
+  const { grant, replaced } = await keepGrant(
     state,
     { wanted, sealed, newId: id },
     {
@@ -85,18 +98,44 @@ export async function mintGrant(
       { grantId: id, token: createFingerprint(fingerprint)(sealed), lease: lease.id },
       at,
     );
-  return grant;
+  if (!replaced) await assertRoomOrRemove(grant, place, state);
+  return { grant, isNew: !replaced };
 }
 
-async function assertRoom(
-  { root, mint, lease }: Pick<MintRequest, 'mint' | 'lease'> & { readonly root: Grant },
-  { store, now }: KeepState & { readonly now: () => number },
+/** Removes a minted grant, and records why. */
+export async function removeMinted(
+  { audit, grants }: Pick<KeepState, 'audit' | 'grants'>,
+  record: Grant,
+  reason: string,
 ): Promise<void> {
-  const query = { parents: [root.id], mint, lease: lease?.id ?? null, limit: 10 * mostLive };
-  const records = await store.grants.minted(query);
+  const event = grantEvent(record, { event: 'grant.removed', lease: record.lease ?? undefined, reason });
+  await recordChange(audit, event, () => grants.remove(record.id));
+}
+
+type MintState = KeepState & { readonly now: () => number };
+
+/** The parent, row and lease that a limit is for, and the ID of the grant that does not count. */
+interface MintPlace extends Pick<MintRequest, 'mint' | 'lease'> {
+  readonly root: Grant;
+  readonly id: string;
+}
+
+/** Other responses may have passed the first check at the same time. */
+async function assertRoomOrRemove(grant: Grant, place: MintPlace, state: MintState): Promise<void> {
+  try {
+    await assertRoom(place, state);
+  } catch (error) {
+    await removeMinted(state, grant, 'mint_limit');
+    throw error;
+  }
+}
+
+async function assertRoom({ root, mint, lease, id }: MintPlace, { store, now }: MintState): Promise<void> {
+  const query = { parents: [root.id], mint, lease: lease?.id ?? null, limit: mostRows + 1 };
+  const others = (await store.grants.minted(query)).filter((record) => record.id !== id);
   // More rows than one page may have live ones.
-  const isKnown = records.length < query.limit;
-  if (isKnown && records.filter((record) => !hasEnded(record, now())).length < mostLive) return;
+  const isKnown = others.length < mostRows;
+  if (isKnown && others.filter((record) => !hasEnded(record, now())).length < mostLive) return;
   throw new SidekeyError(
     'mint_limit',
     `The caller holds ${mostLive} credentials of ${mint} that ${titleOf(root)} returned.`,

@@ -22,7 +22,7 @@ interface GrantParts {
 /** Returns warnings about a grant of an entry that does not exist, or may not be sent to these hosts. */
 export async function audienceWarnings(
   { grants, store }: GrantParts,
-  { providers }: Pick<Config, 'providers'>,
+  { domains, providers }: Pick<Config, 'domains' | 'providers'>,
   host: string,
   reference: string,
 ): Promise<readonly AudienceWarning[]> {
@@ -43,10 +43,14 @@ export async function audienceWarnings(
     const opened = await grants.read(grant.id);
     if (opened === null || !isPattern(pattern)) continue;
     const { inject = [], mints = [] } = providers.get(grant.provider) ?? {};
+    const references = [grant.id, grant.name, grant.provider];
+    const minting = domains.flatMap(({ action }) =>
+      action.kind === 'grant' && references.includes(action.grant) ? (action.mints ?? []) : [],
+    );
     // The credential itself is never sent to these hosts.
     const clientHosts = [
       ...inject.flatMap(({ hosts, as }) => (as.kind === 'own' ? (hosts ?? []) : [])),
-      ...mints.flatMap(({ goesTo }) => goesTo),
+      ...[...mints, ...minting].flatMap(({ goesTo }) => goesTo),
     ];
     // A revoked grant has no credential, and so no audience.
     const over = grant.state === 'revoked' ? stateRefusal(grant, providers.get(grant.provider)) : null;

@@ -27,7 +27,11 @@ export function idleServices(
     lastConfig: config,
     certificates: { watch() {} },
     activity: { lacked() {} },
-    mint: { keep: () => Promise.reject(new Error('a dry run gets no answer')), forget: async () => {} },
+    mint: {
+      keep: () => Promise.reject(new Error('a dry run gets no answer')),
+      forget: async () => {},
+      answering() {},
+    },
     nonces: { of: () => null, remember() {} },
     audit: { append: async () => {}, write: () => undefined, note() {}, close: async () => {} },
     quota: { take: () => ({ ok: true }), spend: () => ({ ok: true }), close() {} },

@@ -1,7 +1,7 @@
-import { recordChange } from '../audit/log.ts';
 import { type Grant, hasEnded } from '../domain/grant.ts';
 import { grantEvent } from '../grants/activity.ts';
 import type { KeepState } from '../grants/keep.ts';
+import { removeMinted } from '../grants/mint.ts';
 import { inPages } from '../store/queries.ts';
 import type { GrantRecord } from '../store/store.ts';
 import type { Changing } from './operation.ts';
@@ -11,27 +11,39 @@ import { revokeAccessToken } from './provider-revocation.ts';
 
 const pageSize = 200;
 
+type EndParts = Pick<Changing, 'audit' | 'config' | 'grants' | 'now' | 'store' | 'withFetch'>;
+
 /**
  * Removes the grants that were minted with a grant, before it ends or loses scopes itself.
  *
  * @param isLocal true: skips the revocation at the provider
  */
 export async function endMinted(
-  parts: Pick<Changing, 'audit' | 'config' | 'grants' | 'now' | 'store' | 'withFetch'>,
+  parts: EndParts,
   { id, isLocal = false }: { readonly id: string; readonly isLocal?: boolean },
 ): Promise<void> {
-  const { audit, grants } = parts;
   for await (const record of mintedGrants(parts, [id])) {
-    const opened = isLocal ? null : await grants.openRecord(record).catch(() => null);
-    const result = opened === null ? null : await revokeAccessToken(parts, opened, true);
-    if (result !== null && result.kind !== 'not told')
-      await audit.append({
-        ...grantEvent(record, { event: 'grant.token_revoked' }),
-        outcome: result.kind === 'ended' ? 'ok' : 'failed',
-        reason: result.kind === 'ended' ? undefined : result.sentence,
-      });
+    if (!isLocal) await revokeMinted(parts, record.id);
     await removeMinted(parts, record, 'its parent ended');
   }
+}
+
+/** Revokes and removes a minted grant whose placeholder no client received. */
+export async function discardMinted(parts: EndParts, grant: Grant): Promise<void> {
+  await revokeMinted(parts, grant.id);
+  await removeMinted(parts, grant, 'its answer was not sent');
+}
+
+async function revokeMinted(parts: EndParts, id: string): Promise<void> {
+  const opened = await parts.grants.read(id).catch(() => null);
+  if (opened === null) return;
+  const result = await revokeAccessToken(parts, opened, true);
+  if (result.kind === 'not told') return;
+  await parts.audit.append({
+    ...grantEvent(opened.grant, { event: 'grant.token_revoked' }),
+    outcome: result.kind === 'ended' ? 'ok' : 'failed',
+    reason: result.kind === 'ended' ? undefined : result.sentence,
+  });
 }
 
 /** Removes the minted grants whose token or parent has ended. `now`: milliseconds since the epoch. */
@@ -52,14 +64,4 @@ async function* mintedGrants(
   const query = { limit: pageSize, ...(parents === undefined ? {} : { parents }) };
   const read = (after?: GrantRecord) => store.grants.minted({ ...query, after });
   for await (const page of inPages(pageSize, read)) yield* page;
-}
-
-/** Removes a minted grant, and records why. */
-export async function removeMinted(
-  { audit, grants }: Pick<KeepParts, 'audit' | 'grants'>,
-  record: Grant,
-  reason: string,
-): Promise<void> {
-  const event = grantEvent(record, { event: 'grant.removed', lease: record.lease ?? undefined, reason });
-  await recordChange(audit, event, () => grants.remove(record.id));
 }

@@ -6,7 +6,7 @@ import { readAhead } from './http/message.ts';
 import { deniedRequest, uncredentialed } from './allow-remedy.ts';
 import { orThrow, SidekeyError } from '../lib/errors.ts';
 import { whenReady } from '../lib/timers.ts';
-import { placeholdersInHead, showsGrant } from './placeholders/detect.ts';
+import { placeholdersInBody, placeholdersInHead, showsGrant, syntaxOf } from './placeholders/detect.ts';
 import { notFor } from './placeholders/substitute.ts';
 import { authorityText } from './policy/authority.ts';
 import { readBodyFacts } from './policy/body.ts';
@@ -76,18 +76,33 @@ export function authorize(request: Request): void | Promise<void> {
     return whenReady(config.redactPath(target, candidates), (redactedPath) => {
       request.redactedPath = redactedPath;
       record.path(redactedPath);
-      if (candidates?.selected.kind === 'selected') record.selected(candidates.selected.grant);
-      return decision.needsBody ? authorizeBody(request) : allow(request, decision);
+      recordSelected(request);
+      const isRead = decision.needsBody || (decision.outcome !== 'deny' && mayShowInBody(request));
+      return isRead ? authorizeBody(request, decision) : allow(request, decision);
     });
   });
 }
 
-async function authorizeBody(request: Request): Promise<void> {
+async function authorizeBody(request: Request, { needsBody }: Decision): Promise<void> {
   const { config, services, reply } = request;
   if (request.body !== null) reply.continue();
-  await readFacts(request, config.limits.rule_body_bytes);
+  if (mayShowInBody(request)) request.shownInBody = await placeholdersInBody(request);
+  if (needsBody) await readFacts(request, config.limits.rule_body_bytes);
   request.config = await services.config();
-  await allow(request, await evaluate(request));
+  const decision = await evaluate(request);
+  recordSelected(request);
+  await allow(request, decision);
+}
+
+function recordSelected({ candidates, record }: Request): void {
+  if (candidates?.selected.kind === 'selected') record.selected(candidates.selected.grant);
+}
+
+/** Reports whether a placeholder in the body may select a minted grant. A chunked body may never end. */
+function mayShowInBody({ body, framing, provider, config, placeholders, inbound }: Request): boolean {
+  if (body === null || framing.kind !== 'length' || placeholders.all.length > 0) return false;
+  if (provider?.placeholders.includes('body') !== true || !config.mayMint(provider.name)) return false;
+  return syntaxOf(inbound.head.fields) !== null;
 }
 
 function allow(request: Request, decision: Decision): void | Promise<void> {
@@ -182,7 +197,7 @@ function candidatesOf(request: Request): GrantCandidates | null | Promise<GrantC
   const domain = config.policy.domains.match(target.authority);
   if (domain?.action.kind !== 'grant') return null;
   const { grant } = domain.action;
-  const { all: shown } = placeholders;
+  const shown = request.shownInBody.length > 0 ? request.shownInBody : placeholders.all;
   const shows = shown.length === 0 ? undefined : showsGrant(shown, caller, services.placeholders);
   const scope = scopeFor(grant, caller);
   const selector = { ...caller, shows };

@@ -1,5 +1,5 @@
 import type { Grant } from '../domain/grant.ts';
-import type { MintRequest } from '../grants/mint.ts';
+import type { Minted, MintRequest } from '../grants/mint.ts';
 import { type RawFields, valuesOf } from './http/fields.ts';
 import { hasResponseBody } from './http/framing.ts';
 import type { Reply } from './http/message.ts';
@@ -13,19 +13,20 @@ import type { MintRow } from './policy/domain-map.ts';
 import { type HandedOut, handedOut, unreadable, writtenAnew } from './mint-answer.ts';
 
 /** The rows that the answer to a request may match, and the store of its credentials. */
-export interface Mints {
+export interface Mints extends Pick<MintKeeper, 'forget' | 'answering'> {
   readonly rows: readonly MintRow[];
   readonly now: () => number;
   /** Stores a credential as a grant. Returns the placeholder of the caller. @throws as `mintGrant` */
-  readonly keep: (found: HandedOut) => Promise<{ readonly grant: Grant; readonly placeholder: string }>;
-  /** Ends a grant whose placeholder no client received. */
-  readonly forget: (grant: Grant) => Promise<void>;
+  readonly keep: (found: HandedOut) => Promise<Minted & { readonly placeholder: string }>;
 }
 
 /** Stores minted grants. */
 export interface MintKeeper {
-  readonly keep: (request: MintRequest) => Promise<Grant>;
+  readonly keep: (request: MintRequest) => Promise<Minted>;
+  /** Ends a grant whose placeholder no client received. */
   readonly forget: (grant: Grant) => Promise<void>;
+  /** Adds an answer that is being written, whose client may leave meanwhile. It never rejects. */
+  readonly answering: (answer: Promise<void>) => void;
 }
 
 /** Maximum bytes of an answer that hands out a credential. */
@@ -74,12 +75,13 @@ export class MintReply implements ReplySink {
 
   end(_trailers: RawFields, flushed?: () => void): void {
     if (this.#owner.isOver) return;
-    this.#answer(flushed).catch((error: unknown) => {
+    const answer = this.#answer(flushed).catch((error: unknown) => {
       const cause = { cause: error };
       this.#owner.stop(
         error instanceof SidekeyError ? error : new SidekeyError('internal', undefined, cause),
       );
     });
+    this.#mints.answering(answer);
   }
 
   abort(): void {
@@ -92,15 +94,15 @@ export class MintReply implements ReplySink {
     const isRefusal = this.#status >= 300;
     const value = parsed(received) ?? (isRefusal || received.length === 0 ? new Map() : undefined);
     if (value === undefined) throw unreadable('is not JSON that every program reads alike');
-    const begunAt = now();
-    const found = isRefusal ? [] : handedOut(value, rows, begunAt);
-    const grants: Grant[] = [];
+    const found = isRefusal ? [] : handedOut(value, rows, now());
+    const newGrants: Grant[] = [];
     const placeholders = new Map<string, string>();
     let isSent = false;
     try {
       for (const each of found) {
-        const { grant, placeholder } = await keep(each);
-        grants.push(grant);
+        const { grant, isNew, placeholder } = await keep(each);
+        // An earlier answer may have handed out the same credential.
+        if (isNew) newGrants.push(grant);
         placeholders.set(each.written, placeholder);
       }
       const mayHaveBody = hasResponseBody(this.#method, this.#status);
@@ -120,9 +122,7 @@ export class MintReply implements ReplySink {
       isSent = true;
       this.#reply.end([], flushed);
     } finally {
-      // An earlier answer may have handed out the same credential.
-      const isNew = ({ createdAt }: Grant) => createdAt >= begunAt;
-      if (!isSent) await Promise.all(grants.filter(isNew).map(forget));
+      if (!isSent) await Promise.all(newGrants.map(forget));
     }
   }
 }

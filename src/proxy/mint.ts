@@ -45,11 +45,12 @@ export function mintsOf(request: Request): Mints | undefined {
         lease: caller.lease,
         by: record.caller(),
       });
-      const code = services.placeholders.make(formOf({ row, written }), holder, minted.id);
+      const code = services.placeholders.make(formOf({ row, written }), holder, minted.grant.id);
       const placeholder = username === null ? code : Buffer.from(`${username}:${code}`).toString('base64');
-      return { grant: minted, placeholder };
+      return { ...minted, placeholder };
     },
     forget: services.mint.forget,
+    answering: services.mint.answering,
   };
 }
 

@@ -22,6 +22,7 @@ import type { Mints } from './mint-reply.ts';
 import { type ConnectionPlan, type FieldFacts, planOf } from './plan.ts';
 import type { AcceptedProposal } from './proposed.ts';
 import type { ExchangeRecord } from './record.ts';
+import type { FoundCode } from './placeholders/codes.ts';
 import type { GivenApproval, RequestPermission } from './revalidate.ts';
 import type { LeakKey } from './rule-limits.ts';
 import type { ConfigSnapshot, ProxyServices } from './services.ts';
@@ -65,6 +66,8 @@ export class Request {
   isForCloud = false;
   /** Placeholders in the received head. */
   placeholders!: PlaceholdersInHead;
+  /** Placeholders in the body, if one of them may select a minted grant. */
+  shownInBody: readonly FoundCode[] = noCodes;
   /** The received body, or the same bytes again if a stage has read them ahead. */
   body: InboundRequest['body'];
 
@@ -142,6 +145,7 @@ export class Request {
   }
 }
 
+const noCodes: readonly FoundCode[] = [];
 const noGrants: readonly AdditionalGrant[] = [];
 const noFields: RawFields = [];
 

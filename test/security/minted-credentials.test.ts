@@ -4,33 +4,16 @@
  */
 import { brotliCompressSync, gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
+import type { AuditLine } from '../../src/domain/event.ts';
 import { bearerToken, startSidekey } from '../support/sidekey.ts';
 import { grantedTo } from '../support/granted.ts';
 import { ask, openSession } from '../support/h2-client.ts';
-import { seenBy, startMinting } from '../support/minting.ts';
+import { expectNothingOf, mintedSecret as secret, seenBy, startMinting } from '../support/minting.ts';
+import { requestBody } from '../support/request-body.ts';
 import { startH2Upstream, startUpstream } from '../support/upstream.ts';
 
-const secret = 'S3cret-of-the-Session_0123456789abcdefXYZ';
 const row = { name: 'session', path: '/token', member: 'token', expires_member: 'expires_at', keep: ['sku'] };
 const answer = { token: secret, expires_at: '2999-01-01T00:00:00Z', sku: 'free', other: 'x', n: 1 };
-
-/** Spellings in which a program could read the credential. */
-const spellings = (text: string): string[] => [
-  text,
-  encodeURIComponent(text),
-  ...[0, 1, 2].map((n) =>
-    Buffer.from(`${'x'.repeat(n)}${text}yyy`)
-      .toString('base64')
-      .slice(4, -8),
-  ),
-  Buffer.from(text).toString('hex'),
-  Buffer.from(text).toString('hex').toUpperCase(),
-];
-
-/** Expects that nothing of the credential is in what the client received. */
-function expectNothingOf(all: string, real = secret, name = ''): void {
-  for (const text of spellings(real)) expect(all, name).not.toContain(text);
-}
 
 const asJson = (value: unknown) => Buffer.from(JSON.stringify(value));
 
@@ -157,7 +140,7 @@ const mutations: Readonly<Record<string, Respond>> = {
 };
 
 test('no mutation of an answer shows the credential', async () => {
-  const { get, asked } = await startMinting([row], (request, response) => {
+  const { get } = await startMinting([row], (request, response) => {
     mutations[decodeURIComponent(request.url!.split('?')[1]!)]!(request, response);
   });
   for (const name of Object.keys(mutations)) {
@@ -166,10 +149,28 @@ test('no mutation of an answer shows the credential', async () => {
     expect(all.length, name).toBeGreaterThan(0);
     expectNothingOf(all, secret, name);
   }
-  const { headers } = asked.at(-1)!;
-  expect(headers).toMatchObject({ 'accept-encoding': 'identity' });
-  expect(headers).not.toHaveProperty('range');
-  expect(headers).not.toHaveProperty('if-none-match');
+});
+
+/** Fields that request another answer than the whole one, or none. */
+const conditions = {
+  range: 'bytes=0-10',
+  'if-range': '"a"',
+  'if-match': '"a"',
+  'if-none-match': '"a"',
+  'if-modified-since': 'Sat, 01 Jan 2000 00:00:00 GMT',
+  'if-unmodified-since': 'Sat, 01 Jan 2000 00:00:00 GMT',
+  'a-im': 'vcdiff',
+};
+
+test('a service is asked for the whole answer, without coding and conditions', async () => {
+  const { get, asked } = await startMinting([row], (_, response) => response.end(JSON.stringify(answer)));
+  const headers = { 'accept-encoding': 'gzip', ...conditions };
+  for (const path of ['/token', '/other']) await get(path, { headers });
+  expect(asked[0]!.headers).toMatchObject({ 'accept-encoding': 'identity' });
+  for (const name of Object.keys(conditions)) {
+    expect(asked[0]!.headers, name).not.toHaveProperty(name);
+    expect(asked[1]!.headers, name).toHaveProperty(name);
+  }
 });
 
 /** Spellings of a path that some server reads as `/token`. */
@@ -298,6 +299,33 @@ test('rows of a domain are read too, and say how the credential is carried', asy
   expect(asked.at(-1)!.headers.authorization).toBeUndefined();
 });
 
+test.each([
+  ['a form', 'application/x-www-form-urlencoded', (text: string) => `a=1&client_secret=${text}`],
+  ['JSON', 'application/json', (text: string) => JSON.stringify({ client_secret: text })],
+])('a placeholder in %s selects its grant', async (_name, type, bodyOf) => {
+  const { get, asked, sidekey } = await startMinting(
+    [{ ...row, as: 'placeholder' }],
+    (request, response) => response.end(request.url === '/use' ? 'done' : JSON.stringify(answer)),
+    { provider: { placeholders: ['header', 'body'] } },
+  );
+  const { token } = JSON.parse((await get('/token')).body) as { token: string };
+  const use = (body: string, headers = {}) =>
+    get('/use', { method: 'POST', headers: { 'content-type': type, ...headers }, body });
+  expect(await use(bodyOf(token))).toMatchObject({ status: 200, body: 'done' });
+  expect(asked.at(-1)).toMatchObject({ body: bodyOf(secret) });
+  expect(asked.at(-1)!.headers).not.toHaveProperty('authorization');
+  const [minted] = await sidekey.proxy.state.store.grants.minted({ limit: 1 });
+  const isUse = ({ event, path }: AuditLine) => event === 'access' && path === '/use';
+  expect(await sidekey.audited(isUse)).toMatchObject({ grant: minted!.id });
+  // A body without it has the grant of the host.
+  expect(await use(bodyOf('other'))).toMatchObject({ status: 200 });
+  expect(asked.at(-1)!.headers.authorization).toBe(`Bearer ${bearerToken}`);
+  // A body without a length may never end, so it is not read ahead.
+  const chunked = await use(bodyOf(token), { 'transfer-encoding': 'chunked' });
+  expect(chunked.all).toContain('placeholder_misused');
+  expectNothingOf(chunked.all);
+});
+
 test('rows of an additional grant are read too, and the credential belongs to that grant', async () => {
   const api = await startUpstream((_, response) => response.end(JSON.stringify(answer)));
   const audience = [api.authority];
@@ -312,6 +340,33 @@ test('rows of an additional grant are read too, and the credential belongs to th
   expect(seen.status, seen.body).toBe(200);
   expectNothingOf(seen.all);
   expect(await sidekey.proxy.state.store.grants.minted({ limit: 9 })).toMatchObject([{ parent: id }]);
+});
+
+test('a credential whose answer is refused is revoked if its row says so', async () => {
+  const ended: string[] = [];
+  const login = await startUpstream((request, response) => {
+    void requestBody(request).then((body) => {
+      ended.push(new URLSearchParams(body).get('token') ?? '');
+      response.end();
+    });
+  });
+  const provider = {
+    token_endpoint: `${login.url}/token`,
+    revocation_endpoint: `${login.url}/revoke`,
+    client_id: 'app',
+    client_auth: 'none',
+  };
+  const leaking = { ...answer, sku: secret };
+  for (const revoke of [false, true]) {
+    const { get, sidekey } = await startMinting(
+      [{ ...row, revoke }],
+      (_, response) => response.end(JSON.stringify(leaking)),
+      { provider },
+    );
+    expect(await get('/token')).toMatchObject({ status: 502 });
+    expect(await sidekey.proxy.state.store.grants.minted({ limit: 1 })).toEqual([]);
+    expect(ended).toEqual(revoke ? [secret] : []);
+  }
 });
 
 test('the credential goes only where its row says', async () => {

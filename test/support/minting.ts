@@ -1,7 +1,29 @@
 import { Agent, type IncomingMessage, request as httpRequest, type ServerResponse } from 'node:http';
+import { expect } from 'vitest';
 import { startSidekey, type TestSidekey } from './sidekey.ts';
 import { startUpstream, type Upstream } from './upstream.ts';
 import { requestBody } from './request-body.ts';
+
+/** A credential that a service hands out. */
+export const mintedSecret = 'S3cret-of-the-Session_0123456789abcdefXYZ';
+
+/** Spellings in which a program could read the credential. */
+const spellings = (text: string): string[] => [
+  text,
+  encodeURIComponent(text),
+  ...[0, 1, 2].map((n) =>
+    Buffer.from(`${'x'.repeat(n)}${text}yyy`)
+      .toString('base64')
+      .slice(4, -8),
+  ),
+  Buffer.from(text).toString('hex'),
+  Buffer.from(text).toString('hex').toUpperCase(),
+];
+
+/** Expects that nothing of the credential is in what the client received. */
+export function expectNothingOf(all: string, real = mintedSecret, name = ''): void {
+  for (const text of spellings(real)) expect(all, name).not.toContain(text);
+}
 
 /** Everything that a client received: heads, interim responses, body and trailers. */
 export interface Seen {

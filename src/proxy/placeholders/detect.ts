@@ -182,6 +182,15 @@ async function scan(request: ScannedRequest): Promise<void> {
   request.detected = { texts, places, codes, inContent, body: shown };
 }
 
+/** Reads a body ahead to a limit, and returns the placeholders in it. @throws as `readAhead` */
+export async function placeholdersInBody(
+  request: Pick<ScannedRequest, 'body' | 'config' | 'services'>,
+): Promise<readonly FoundCode[]> {
+  const { bytes, body } = await readAhead(request.body, request.config.limits.placeholder_body_bytes);
+  request.body = body;
+  return findIn(bytes, request.services.placeholders);
+}
+
 /** Codes, rule and limit that a body is scanned with. */
 interface ScanOptions {
   readonly codes: PlaceholderCodes;
@@ -249,7 +258,7 @@ async function* watched(
 }
 
 /** Returns the syntax of a body; null: it is not scanned. */
-function syntaxOf(fields: RawFields): BodySyntax | null {
+export function syntaxOf(fields: RawFields): BodySyntax | null {
   const [type = ''] = (valuesOf(fields, 'content-type')[0] ?? '').split(';', 1);
   const media = type.trim().toLowerCase();
   if (media.endsWith('/json') || media.endsWith('+json')) return 'json';

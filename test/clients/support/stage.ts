@@ -88,24 +88,27 @@ export interface StageSetting {
   readonly inject?: unknown;
   /** Further keys of its definition. */
   readonly definition?: object;
-  /** Hosts that receive the credential. */
-  readonly audience: string;
+  /** Hosts that receive the credential; left out: those of the provider. */
+  readonly audience?: string;
   /** Left out: the token, as an API key. */
   readonly credential?: object;
   /** Names of upstreams besides the usual one. */
   readonly hosts?: readonly string[];
+  /** Port of a company proxy that leads to the upstreams, for programs that know only real hosts. */
+  readonly proxyPort?: number;
 }
 
 /** Opens a stage for upstreams of the test's own, which hold their answers back by the secret's `hold`. */
 export async function openStage(
   secret: Secret,
-  { domains, provider, inject, definition, audience, credential, hosts = [] }: StageSetting,
+  { domains, provider, inject, definition, audience, credential, hosts = [], proxyPort }: StageSetting,
 ): Promise<Stage> {
   const at = await home({
     upstream: {
       ca: ['upstream-ca.pem'],
       resolve: Object.fromEntries([upstreamHost, ...hosts].map((host) => [host, '127.0.0.1'])),
       private_addresses: ['127.0.0.1/32'],
+      ...(proxyPort !== undefined && { proxy: { url: `http://127.0.0.1:${proxyPort}`, remote_dns: true } }),
     },
     domains,
     ...(inject === undefined && definition === undefined
@@ -120,8 +123,7 @@ export async function openStage(
   await at.grant('client-test', credential ?? { type: 'api_key', value: secret.token }, [
     '--provider',
     provider,
-    '--audience',
-    audience,
+    ...(audience === undefined ? [] : ['--audience', audience]),
   ]);
   // A confined program writes in its folder if that does not hold the home folder.
   const room = at.at('room');

@@ -1,11 +1,13 @@
 /** Requests with credentials that responses minted, and the ends of these credentials. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { hashToken } from '../../../src/agents/authentication.ts';
+import type { ConfigInForce } from '../../../src/app/config-in-force.ts';
+import { startUpkeep } from '../../../src/app/upkeep.ts';
 import type { Grant } from '../../../src/domain/grant.ts';
 import { mintGrant, type MintRequest } from '../../../src/grants/mint.ts';
 import { finishEndedLeases } from '../../../src/operations/lease-end.ts';
-import { endMinted, removeEndedMinted } from '../../../src/operations/minted-end.ts';
+import { discardMinted, endMinted, removeEndedMinted } from '../../../src/operations/minted-end.ts';
 import type { Changing } from '../../../src/operations/operation.ts';
 import {
   agentHolder,
@@ -96,8 +98,8 @@ async function setup(revocation = 200, hasRow = true) {
   const client = testUpstreamClient();
   const withFetch: Changing['withFetch'] = (go) => go(client.fetch);
   const parts = { ...state, config, now: () => time, withFetch };
-  const mint = (fields: Partial<MintRequest> = {}) =>
-    mintGrant(
+  const mint = async (fields: Partial<MintRequest> = {}) => {
+    const { grant } = await mintGrant(
       {
         parent,
         mint: 'session',
@@ -112,6 +114,8 @@ async function setup(revocation = 200, hasRow = true) {
       },
       parts,
     );
+    return grant;
+  };
   const codes = placeholderCodes(vault);
 
   /** Sends a request to the chat host (or another) with a token of the proxy and a bearer token. */
@@ -272,6 +276,14 @@ describe('a minted grant ends', () => {
     expect(events).toContainEqual(['grant.removed', 'allow', 'minted', 'its parent ended']);
   });
 
+  test('and its token at the service, if nobody got its placeholder', async () => {
+    const at = await setup();
+    await discardMinted(at.parts, await at.mint());
+    await discardMinted(at.parts, await at.mint({ secret: 'not-revocable', isRevocable: false }));
+    expect(await at.minted()).toEqual([]);
+    expect(at.revoked).toEqual(['the-minted-token']);
+  });
+
   test('also if the service does not revoke its token', async () => {
     const at = await setup(500);
     const { id } = await at.mint();
@@ -309,6 +321,26 @@ describe('a minted grant ends', () => {
       ['grant.removed', 'allow', longer.id, 'its parent ended'],
     ]);
   });
+});
+
+test('the upkeep removes ended minted grants, also if its work for ended leases fails', async () => {
+  const at = await setup();
+  const { id } = await at.mint({ lease: null, maxMs: minute });
+  at.advance(minute);
+  at.store.tokenUses.ofLeases = () => Promise.reject(new Error('a damaged row'));
+  const client = testUpstreamClient();
+  const warnings: string[] = [];
+  const log = { error() {}, info() {}, debug() {}, warn: (_: object, text: string) => warnings.push(text) };
+  await using opened = new AsyncDisposableStack();
+  startUpkeep(
+    at.sidekey.proxy.state,
+    { config: at.sidekey.proxy.config, upstream: () => client, fetch: () => client.fetch } as ConfigInForce,
+    { log, now: at.parts.now, env: {}, stdout: process.stdout },
+    opened,
+  );
+  await vi.waitFor(() => expect(warnings).toHaveLength(1), { timeout: 20_000 });
+  expect(await at.minted()).toEqual([]);
+  expect(await at.events(id)).toEqual([['grant.removed', 'allow', 'minted', 'its token ended']]);
 });
 
 type Setup = Awaited<ReturnType<typeof setup>>;

@@ -24,7 +24,7 @@ async function mint(at: Home, ...secrets: readonly string[]): Promise<readonly s
       lease: null,
       by: {},
     };
-    names.push((await mintGrant(request, { ...state, now: Date.now })).name);
+    names.push((await mintGrant(request, { ...state, now: Date.now })).grant.name);
   }
   await state.close();
   return names;

@@ -91,11 +91,23 @@ describe('sidekey domain, editing the map of domains', () => {
     expect(ran.exit).toBe(0);
     expect(ran.stderr).toBe(
       [
-        'Note: The credential of work may be sent to api.github.com, uploads.github.com, github.com, ghcr.io, npm.pkg.github.com only; requests to other hosts are refused (policy_violation).',
+        'Note: The credential of work may be sent to api.github.com, uploads.github.com, github.com, ghcr.io, npm.pkg.github.com, *.githubcopilot.com only; requests to other hosts are refused (policy_violation).',
         "  → sidekey connect github --name work --token --allowed-domains '*.example.com' --widen --replace",
         '',
       ].join('\n'),
     );
+  });
+
+  test('warns about no host that a row of mints of another entry of the grant names', async () => {
+    const row = 'mints: [{ name: one, path: /token, member: token, goes_to: [stream.example.com] }]';
+    const at = await homeWith(
+      text.replace('\nlimits', `\n  api.example.com: { grant: work, ${row} }\nlimits`),
+    );
+    await at.grant('work', { type: 'api_key', value: 'secret' }, ['--provider', 'github']);
+    const fits = await at.run(['domain', 'allow', 'stream.example.com', '--grant', 'work']);
+    expect(fits).toMatchObject({ exit: 0, stderr: '' });
+    const ran = await at.run(['domain', 'allow', '*.example.com', '--grant', 'work']);
+    expect(ran.stderr).toContain('requests to other hosts are refused');
   });
 
   test('refuses an invalid host, and a host that is not in the map', async () => {

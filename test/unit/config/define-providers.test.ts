@@ -34,7 +34,14 @@ test('a configured client extends a built-in provider', async () => {
     clientId: 'mine',
     clientAuth: 'post',
     scopes: ['repo'],
-    audience: ['api.github.com', 'uploads.github.com', 'github.com', 'ghcr.io', 'npm.pkg.github.com'],
+    audience: [
+      'api.github.com',
+      'uploads.github.com',
+      'github.com',
+      'ghcr.io',
+      'npm.pkg.github.com',
+      '*.githubcopilot.com',
+    ],
   });
   await expect(github.clientSecret?.()).resolves.toBe('s3cret');
 });

@@ -1,7 +1,7 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { AuditEvent } from '../../../src/domain/event.ts';
 import type { Grant } from '../../../src/domain/grant.ts';
-import { mintGrant, type MintRequest } from '../../../src/grants/mint.ts';
+import { mintGrant as mintNew, type MintRequest } from '../../../src/grants/mint.ts';
 import { openRegistry } from '../../../src/grants/registry.ts';
 import { masterKey } from '../../../src/store/vault/key-source.ts';
 import { createVault } from '../../../src/store/vault/vault.ts';
@@ -58,6 +58,8 @@ async function setup(open: typeof sqliteUnderTest) {
   });
   return { first, second, parent, lease, events, request, pass: (ms: number) => void (time += ms) };
 }
+
+const mintGrant = async (...them: Parameters<typeof mintNew>) => (await mintNew(...them)).grant;
 
 type Setup = Awaited<ReturnType<typeof setup>>;
 
@@ -154,6 +156,24 @@ for (const [name, open, isMissing] of databases)
       await mint(50, { lease: null });
       pass(minute);
       await mint(50);
+    });
+
+    test('keeps 50 live grants of a row and a lease, whatever is minted at once', async () => {
+      const { first, second, lease, request } = await setup(open);
+      const mint = (n: number, state = first) => mintNew(request({ secret: `secret-${n}`, lease }), state);
+      for (let n = 0; n < 47; n += 1) await mint(n);
+      const more = Array.from({ length: 8 }, (_, n) => mint(100 + n, n % 2 === 0 ? first : second));
+      const minted = (await Promise.allSettled(more)).filter(({ status }) => status === 'fulfilled');
+      const stored = await second.store.grants.minted({ lease: 'l1', limit: 99 });
+      expect(stored).toHaveLength(47 + minted.length);
+      expect(stored.length).toBeLessThanOrEqual(50);
+    });
+
+    test('reports a grant as new once', async () => {
+      const { first, second, request } = await setup(open);
+      const minted = await Promise.all([first, second].map((each) => mintNew(request(), each)));
+      const again = await mintNew(request(), first);
+      expect([...minted, again].map(({ isNew }) => isNew).toSorted()).toEqual([false, false, true]);
     });
 
     test('refuses more rows than one page until those of ended grants are removed', async () => {

@@ -7,21 +7,23 @@ import type { MintRow } from '../../../src/proxy/policy/domain-map.ts';
 const row = { name: 'a', members: [['token']], expires: null, hostMember: null, keep: [], goesTo: [] };
 
 /** Runs one answer through a reply whose client leaves while the grant is stored, if `leaves`. */
-async function answered(leaves: boolean, createdAt: number) {
+async function answered(leaves: boolean, isNew: boolean) {
   const gone = createGone();
   const written: string[] = [];
   const forgotten: string[] = [];
+  const answers: Promise<void>[] = [];
   const ended = Promise.withResolvers<void>();
   const mints: Mints = {
     rows: [row as unknown as MintRow],
     now: () => 1_000,
     async keep() {
       if (leaves) gone.tell();
-      return { grant: { id: 'g', createdAt } as Grant, placeholder: 'sidekeyPlaceholder' };
+      return { grant: { id: 'g' } as Grant, isNew, placeholder: 'sidekeyPlaceholder' };
     },
     forget: async ({ id }) => {
       forgotten.push(id);
     },
+    answering: (answer) => answers.push(answer),
   };
   const reply = {
     gone,
@@ -33,21 +35,20 @@ async function answered(leaves: boolean, createdAt: number) {
   sink.head(200, 'OK', []);
   sink.write(Buffer.from('{"token":"a-real-credential"}'));
   sink.end([]);
-  if (leaves) await new Promise((resolve) => setImmediate(resolve));
-  else await ended.promise;
+  await Promise.all([...answers, leaves ? null : ended.promise]);
   return { written, forgotten };
 }
 
 test('a grant whose client left while it was stored is removed, and nothing is sent', async () => {
-  expect(await answered(true, 1_000)).toEqual({ written: [], forgotten: ['g'] });
+  expect(await answered(true, true)).toEqual({ written: [], forgotten: ['g'] });
 });
 
 test('a grant of an earlier answer stays when the client of a later one leaves', async () => {
-  expect(await answered(true, 999)).toEqual({ written: [], forgotten: [] });
+  expect(await answered(true, false)).toEqual({ written: [], forgotten: [] });
 });
 
 test('the answer is sent once the grant is stored', async () => {
-  expect(await answered(false, 1_000)).toEqual({
+  expect(await answered(false, true)).toEqual({
     written: ['200', '{"token":"sidekeyPlaceholder"}'],
     forgotten: [],
   });
