@@ -1,13 +1,14 @@
 import type { AuditEvent } from '../domain/event.ts';
-import { type Credential, secretText, withoutToken } from '../domain/credential.ts';
+import { type AwsKeys, type Credential, secretText, withoutToken } from '../domain/credential.ts';
 import { type Grant, hasEnded, titleOf } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { createFingerprint } from '../proxy/schemes/apply.ts';
+import { regionOf } from '../proxy/schemes/sigv4/sigv4.ts';
 import { grantGone, keepGrant, type KeepState } from './keep.ts';
 import { isWithin } from './refresh.ts';
 
 /** A credential that a response contained. */
-export type MintedSecret = string | { readonly username: string; readonly password: string };
+export type MintedSecret = string | { readonly username: string; readonly password: string } | AwsKeys;
 
 /** A response that contained a credential, and the caller that may use it. */
 export interface MintRequest {
@@ -51,7 +52,10 @@ export async function mintGrant(
   // The answer to a request that was sent before a revocation, or with scopes that the grant has lost since.
   if (root === null || root.state === 'revoked' || !isWithin(parent.scopes, root.scopes)) throw grantGone();
   const expiresAt = Math.min(ends.expiresAt ?? Infinity, lease?.expiresAt ?? Infinity, at + ends.maxMs);
-  const credential = credentialOf(secret, { at, expiresAt, isRevocable });
+  const credential =
+    typeof secret === 'object' && 'accessKeyId' in secret
+      ? { ...secret, type: 'aws' as const, region: await regionBelow(root.id, grants), expiresAt }
+      : credentialOf(secret, { at, expiresAt, isRevocable });
   const fingerprint = (text: string) => vault.mac('credential-fingerprint', text);
   // The ID and name follow from the credential, so that two processes never store it twice: see `keepGrants`.
   const id = uuidOf(fingerprint([root.id, mint, lease?.id, secretText(credential)].join('\n')));
@@ -103,8 +107,15 @@ async function assertRoom(
   );
 }
 
+/** Keys of a role are for no more regions than the keys that asked for them. */
+async function regionBelow(root: string, grants: KeepState['grants']): Promise<string | null> {
+  const opened = await grants.read(root);
+  if (opened === null) throw grantGone();
+  return regionOf(opened.sealed.credential);
+}
+
 function credentialOf(
-  secret: MintedSecret,
+  secret: Exclude<MintedSecret, AwsKeys>,
   {
     at,
     expiresAt,

@@ -8,6 +8,7 @@ import { isGuardable, Matcher } from './leak-guard/patterns.ts';
 import { redactText } from './leak-guard/redactor.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { parseStrictJson } from '../lib/json.ts';
+import { parseXml, writeXml } from '../lib/xml.ts';
 import { decodeUtf8 } from './policy/body.ts';
 import type { MintRow } from './policy/domain-map.ts';
 import { type HandedOut, handedOut, unreadable, writtenAnew } from './mint-answer.ts';
@@ -16,8 +17,10 @@ import { type HandedOut, handedOut, unreadable, writtenAnew } from './mint-answe
 export interface Mints {
   readonly rows: readonly MintRow[];
   readonly now: () => number;
-  /** Stores a credential as a grant. Returns the placeholder of the caller. @throws as `mintGrant` */
-  readonly keep: (found: HandedOut) => Promise<{ readonly grant: Grant; readonly placeholder: string }>;
+  /** Stores a credential as a grant. Returns placeholders by the texts of the answer. @throws as `mintGrant` */
+  readonly keep: (
+    found: HandedOut,
+  ) => Promise<{ readonly grant: Grant; readonly placeholders: ReadonlyMap<string, string> }>;
   /** Ends a grant whose placeholder no client received. */
   readonly forget: (grant: Grant) => Promise<void>;
 }
@@ -90,8 +93,11 @@ export class MintReply implements ReplySink {
     const { rows, keep, forget, now } = this.#mints;
     const received = Buffer.concat(this.#pieces);
     const isRefusal = this.#status >= 300;
-    const value = parsed(received) ?? (isRefusal || received.length === 0 ? new Map() : undefined);
-    if (value === undefined) throw unreadable('is not JSON that every program reads alike');
+    const text = decodeUtf8(received) ?? '';
+    const xml = parseXml(text);
+    const value =
+      xml ?? parseStrictJson(text) ?? (isRefusal || received.length === 0 ? new Map() : undefined);
+    if (value === undefined) throw unreadable('is not JSON or XML that every program reads alike');
     const begunAt = now();
     const found = isRefusal ? [] : handedOut(value, rows, begunAt);
     const grants: Grant[] = [];
@@ -99,16 +105,18 @@ export class MintReply implements ReplySink {
     let isSent = false;
     try {
       for (const each of found) {
-        const { grant, placeholder } = await keep(each);
-        grants.push(grant);
-        placeholders.set(each.written, placeholder);
+        const kept = await keep(each);
+        grants.push(kept.grant);
+        for (const [written, placeholder] of kept.placeholders) placeholders.set(written, placeholder);
       }
       const mayHaveBody = hasResponseBody(this.#method, this.#status);
       const hasBody = mayHaveBody && received.length > 0;
-      const body = hasBody ? JSON.stringify(writtenAnew(value, rows, placeholders)) : '';
+      const anew = writtenAnew(value, rows, placeholders);
+      const body = hasBody ? (xml === undefined ? JSON.stringify(anew) : writeXml(anew as object)) : '';
+      if (hasBody && body === '' && !isRefusal) throw unreadable('is XML of another service');
       const fields = [
         ...passedOn(this.#fields),
-        ...(hasBody ? ['Content-Type', 'application/json'] : []),
+        ...(hasBody ? ['Content-Type', xml === undefined ? 'application/json' : 'text/xml'] : []),
         ...(mayHaveBody ? ['Content-Length', String(Buffer.byteLength(body))] : []),
         'Cache-Control',
         'no-store',
@@ -127,11 +135,6 @@ export class MintReply implements ReplySink {
   }
 }
 
-function parsed(bytes: Buffer): ReturnType<typeof parseStrictJson> {
-  const text = decodeUtf8(bytes);
-  return text === null ? undefined : parseStrictJson(text);
-}
-
 /** Returns the fields of an answer that say nothing of its content. */
 function passedOn(fields: RawFields): readonly string[] {
   return fields.flatMap((name, index) => {
@@ -144,7 +147,10 @@ function passedOn(fields: RawFields): readonly string[] {
 
 /** Reports whether a text has one of the credentials in a form that a program could decode. */
 function shows(texts: readonly string[], found: readonly HandedOut[]): boolean {
-  const secrets = found.flatMap(({ written, value }) => [written, value, value.split(/[.:]/).at(-1)!]);
+  const secrets = found.flatMap(({ written, value, keys }) => [
+    ...[written, value, value.split(/[.:]/).at(-1)!],
+    ...(keys === null ? [] : [keys.sessionToken]),
+  ]);
   const guarded = secrets.map((text) => Buffer.from(text).toString('latin1')).filter(isGuardable);
   if (guarded.length === 0) return false;
   const matcher = new Matcher(guarded);

@@ -4,7 +4,8 @@ import { createGone, type Reply } from '../../../src/proxy/http/message.ts';
 import { MintReply, type Mints } from '../../../src/proxy/mint-reply.ts';
 import type { MintRow } from '../../../src/proxy/policy/domain-map.ts';
 
-const row = { name: 'a', members: [['token']], expires: null, hostMember: null, keep: [], goesTo: [] };
+const placeholders = new Map([['a-real-credential', 'sidekeyPlaceholder']]);
+const row = { name: 'a', members: [['token']], expires: null, hostMember: null, keep: [], goesTo: [], keys: null };
 
 /** Runs one answer through a reply whose client leaves while the grant is stored, if `leaves`. */
 async function answered(leaves: boolean, createdAt: number) {
@@ -17,7 +18,7 @@ async function answered(leaves: boolean, createdAt: number) {
     now: () => 1_000,
     async keep() {
       if (leaves) gone.tell();
-      return { grant: { id: 'g', createdAt } as Grant, placeholder: 'sidekeyPlaceholder' };
+      return { grant: { id: 'g', createdAt } as Grant, placeholders };
     },
     forget: async ({ id }) => {
       forgotten.push(id);
