@@ -141,7 +141,9 @@ function passedOn(fields: RawFields): readonly string[] {
     const value = fields[index + 1]!;
     if (index % 2 !== 0) return [];
     const isCount = /^(?:retry-after|x-ratelimit-[a-z]+)$/i.test(name) && /^[0-9]{1,12}$/.test(value);
-    return isCount || name === 'Sidekey-Hint' ? [name, value] : [];
+    // SDKs take the name of an error of AWS from this field.
+    const isError = /^x-amzn-errortype$/i.test(name) && /^[A-Za-z]{1,64}$/.test(value);
+    return isCount || isError || name === 'Sidekey-Hint' ? [name, value] : [];
   });
 }
 
