@@ -38,8 +38,6 @@ export function mayMint(
   fields: RawFields,
 ): boolean {
   if (hosts !== null && !matchesAnyPattern(hosts, authority)) return false;
-  const endpoint = services === null ? null : endpointOf(authority.host);
-  if (services?.some((name) => endpoint?.services.includes(name)) === false) return false;
   const hasHeader = ({ name, values }: NonNullable<MintRow['header']>) =>
     fields.some(
       (text, index) =>
@@ -48,6 +46,11 @@ export function mayMint(
         matchesAny(values, fields[index + 1]!.trim().toLowerCase()),
     );
   if (header !== null && !hasHeader(header)) return false;
+  if (
+    services !== null &&
+    endpointOf(authority.host)?.services.some((name) => services.includes(name)) !== true
+  )
+    return false;
   // Some servers take the path from such a field.
   if (pathFields.length > 0) return true;
   const read = readPath(path);

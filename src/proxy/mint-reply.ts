@@ -95,11 +95,11 @@ export class MintReply implements ReplySink {
     const isRefusal = this.#status >= 300;
     const text = decodeUtf8(received) ?? '';
     const xml = parseXml(text);
-    const value =
-      xml ?? parseStrictJson(text) ?? (isRefusal || received.length === 0 ? new Map() : undefined);
-    if (value === undefined) throw unreadable('is not JSON or XML that every program reads alike');
+    const value = xml ?? parseStrictJson(text);
+    if (value === undefined && !isRefusal && received.length > 0)
+      throw unreadable('is not JSON or XML that every program reads alike');
     const begunAt = now();
-    const found = isRefusal ? [] : handedOut(value, rows, begunAt);
+    const found = isRefusal || value === undefined ? [] : handedOut(value, rows, begunAt);
     const grants: Grant[] = [];
     const placeholders = new Map<string, string>();
     let isSent = false;
@@ -110,13 +110,13 @@ export class MintReply implements ReplySink {
         for (const [written, placeholder] of kept.placeholders) placeholders.set(written, placeholder);
       }
       const mayHaveBody = hasResponseBody(this.#method, this.#status);
-      const hasBody = mayHaveBody && received.length > 0;
-      const anew = writtenAnew(value, rows, placeholders);
-      const body = hasBody ? (xml === undefined ? JSON.stringify(anew) : writeXml(anew as object)) : '';
-      if (hasBody && body === '' && !isRefusal) throw unreadable('is XML of another service');
+      const anew = value === undefined || !mayHaveBody ? undefined : writtenAnew(value, rows, placeholders);
+      const body =
+        anew === undefined ? '' : xml === undefined ? JSON.stringify(anew) : writeXml(anew as object);
+      if (anew !== undefined && body === '' && !isRefusal) throw unreadable('is XML of another service');
       const fields = [
         ...passedOn(this.#fields),
-        ...(hasBody ? ['Content-Type', xml === undefined ? 'application/json' : 'text/xml'] : []),
+        ...(body !== '' ? ['Content-Type', xml === undefined ? 'application/json' : 'text/xml'] : []),
         ...(mayHaveBody ? ['Content-Length', String(Buffer.byteLength(body))] : []),
         'Cache-Control',
         'no-store',

@@ -332,7 +332,7 @@ test('each answer has placeholders instead of the keys, and all else of it', asy
   }
   const rows = new Set((await minted()).map(({ mint, type }) => `${mint} ${type}`));
   expect([...rows].toSorted()).toEqual(
-    ['access', 'cognito', 'data', 'pipeline', 'role', 'sts'].map((row) => `${row} aws`),
+    ['access', 'cognito', 'lake', 'pipeline', 'role', 's3-access', 'sts'].map((row) => `${row} aws`),
   );
 });
 
@@ -463,6 +463,24 @@ describe('answers of STS without keys', () => {
       '<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>User is not authorized to perform: sts:AssumeRole</Message></Error><RequestId>c6104cbe-af31</RequestId></ErrorResponse>';
     const { get } = await start((_, response) => response.writeHead(403).end(error));
     expect(await get(`sts.${region}`)).toMatchObject({ status: 403, body: error });
+  });
+
+  test('have no body if a refusal cannot be read', async () => {
+    const { get } = await start((_, response) => response.writeHead(503).end('<p>busy'));
+    expect(await get(`sts.${region}`)).toMatchObject({ status: 503, body: '' });
+  });
+
+  test('name the error of JSON in a field', async () => {
+    const { get } = await start((_, response) =>
+      response
+        .writeHead(401, { 'x-amzn-ErrorType': 'UnauthorizedException' })
+        .end('{"message":"Session token not found"}'),
+    );
+    expect(await get(`portal.sso.${region}`, '/federation/credentials')).toMatchObject({
+      status: 401,
+      headers: { 'x-amzn-errortype': 'UnauthorizedException' },
+      body: '{"message":"Session token not found"}',
+    });
   });
 
   test('have no token for services of others', async () => {

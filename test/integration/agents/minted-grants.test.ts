@@ -259,6 +259,21 @@ describe('a minted grant ends', () => {
     expect(await at.events(id)).toContainEqual(['grant.token_revoked', 'ok', 'minted', undefined]);
   });
 
+  test('with its lease, and so do keys that its own keys returned', async () => {
+    const at = await setup();
+    const keys = {
+      accessKeyId: 'ASIACHILDCHILDCHILD1',
+      secretAccessKey: 'a-secret',
+      sessionToken: 'a-token',
+    };
+    const child = await at.mint({ secret: keys, isRevocable: false });
+    await at.mint({ parent: child, secret: { ...keys, secretAccessKey: 'another' }, isRevocable: false });
+    expect(await at.minted()).toHaveLength(2);
+    at.advance(16 * minute);
+    await finishEndedLeases(at.parts);
+    expect(await at.minted()).toEqual([]);
+  });
+
   test('before its parent, with or without a lease, and its token at the service', async () => {
     const at = await setup();
     const { id } = await at.mint();

@@ -16,6 +16,11 @@ const parentSecret = {
   credential: { type: 'api_key', value: 'parent-secret' },
   audience: ['acme.test'],
 } as const;
+const awsKeys = {
+  accessKeyId: 'ASIACHILDCHILDCHILD1',
+  secretAccessKey: 'child-secret',
+  sessionToken: 'child-token',
+};
 const wanted = { name: 'acme', user: 'default', provider: 'acme', scopes: ['all'] };
 
 /** Two processes of one store with the grant `acme`, and the lease `l1` for 15 minutes. */
@@ -102,8 +107,30 @@ for (const [name, open, isMissing] of databases)
       const { first, lease, request } = await setup(open);
       const expiresAt = stated === null ? null : start + stated;
       const made = request({ expiresAt, maxMs, lease: hasLease ? lease : null });
-      for (const secret of ['s', { username: 'u', password: 'p' }])
+      for (const secret of ['s', { username: 'u', password: 'p' }, awsKeys])
         expect(await mintGrant({ ...made, secret }, first)).toMatchObject({ expiresAt: start + ends });
+    });
+
+    test.each([
+      ['the region of its parent', { type: 'aws', ...awsKeys, region: 'eu-west-1' } as const, 'eu-west-1'],
+      ['any region', parentSecret.credential, null],
+    ])('stores keys of AWS for %s, and reads them again', async (_case, credential, region) => {
+      const { first, second, request } = await setup(open);
+      const parent = await first.grants.add({ ...wanted, name: 'aws' }, { ...parentSecret, credential });
+      const child = await mintGrant(request({ parent, secret: awsKeys, maxMs: 5 * minute }), first);
+      const next = { ...awsKeys, secretAccessKey: 'next-secret' };
+      const below = await mintGrant(request({ parent: child, secret: next, maxMs: 5 * minute }), first);
+      expect(below).toMatchObject({ type: 'aws', parent: parent.id });
+      for (const [{ id }, keys] of [
+        [child, awsKeys],
+        [below, next],
+      ] as const)
+        expect((await second.grants.read(id))?.sealed.credential).toEqual({
+          ...keys,
+          type: 'aws',
+          region,
+          expiresAt: start + 5 * minute,
+        });
     });
 
     test('returns the same grant for the same secret, and another one for another lease or row', async () => {
