@@ -26,7 +26,7 @@ export interface MintRequest {
   /** True: the provider's revocation endpoint accepts the credential. */
   readonly isRevocable: boolean;
   /** Lease of the caller; null: a caller without one. */
-  readonly lease: { readonly id: string; readonly expiresAt: number } | null;
+  readonly lease: { readonly id: string } | null;
   /** Caller for the audit log. */
   readonly by: Pick<AuditEvent, 'exchange' | 'agent' | 'lease' | 'subject' | 'client'>;
 }
@@ -36,8 +36,8 @@ const mostLive = 50;
 
 /**
  * Stores a credential that a response contained as a grant below the grant of the request. The same
- * credential for the same lease is the same grant. The grant ends with its lease, with its parent, at the stated expiry,
- * or after the maximum lifetime.
+ * credential for the same lease is the same grant. The grant ends at the stated expiry or after the maximum
+ * lifetime, and is removed before with its parent, or with its lease, which may be renewed until then.
  *
  * @throws SidekeyError `mint_limit`; `grant_missing`: the parent ended or lost scopes; errors of `keepGrant`
  */
@@ -51,7 +51,7 @@ export async function mintGrant(
   const root = await store.grants.get(parent.parent ?? parent.id);
   // The answer to a request that was sent before a revocation, or with scopes that the grant has lost since.
   if (root === null || root.state === 'revoked' || !isWithin(parent.scopes, root.scopes)) throw grantGone();
-  const expiresAt = Math.min(ends.expiresAt ?? Infinity, lease?.expiresAt ?? Infinity, at + ends.maxMs);
+  const expiresAt = Math.min(ends.expiresAt ?? Infinity, at + ends.maxMs);
   const credential =
     typeof secret === 'object' && 'accessKeyId' in secret
       ? { ...secret, type: 'aws' as const, region: await regionBelow(root.id, grants), expiresAt }
