@@ -150,7 +150,9 @@ function passedOn(fields: RawFields): readonly string[] {
 /** Reports whether a text has one of the credentials in a form that a program could decode. */
 function shows(texts: readonly string[], found: readonly HandedOut[]): boolean {
   const secrets = found.flatMap(({ written, value, keys }) => [
-    ...[written, value, value.split(/[.:]/).at(-1)!],
+    written,
+    value,
+    value.split(/[.:]/).at(-1)!,
     ...(keys === null ? [] : [keys.sessionToken]),
   ]);
   const guarded = secrets.map((text) => Buffer.from(text).toString('latin1')).filter(isGuardable);

@@ -84,14 +84,14 @@ function expectNothing(all: string, name: string): void {
 }
 
 const credentials = `<AccessKeyId>${id}</AccessKeyId><SecretAccessKey>${secret}</SecretAccessKey><SessionToken>${token}</SessionToken>`;
-const end_ = `<Expiration>${end}</Expiration>`;
+const expiration = `<Expiration>${end}</Expiration>`;
 const metadata =
   '<ResponseMetadata><RequestId>c6104cbe-af31-11e0-8154-cbc7ccf896c7</RequestId></ResponseMetadata>';
 const user =
   '<AssumedRoleUser><AssumedRoleId>AROA123:x</AssumedRoleId><Arn>arn:aws:sts::12:assumed-role/a/x</Arn></AssumedRoleUser>';
 const sts = (action: string, inner: string) =>
   `<${action}Response><${action}Result>${inner}</${action}Result>${metadata}</${action}Response>`;
-const keysOf = (more: string) => `<Credentials>${credentials}${end_}</Credentials>${more}`;
+const keysOf = (more: string) => `<Credentials>${credentials}${expiration}</Credentials>${more}`;
 const upper = { AccessKeyId: id, SecretAccessKey: secret, SessionToken: token };
 const lower = { accessKeyId: id, secretAccessKey: secret, sessionToken: token };
 const target = (name: string) => ({ 'x-amz-target': name, 'content-type': 'application/x-amz-json-1.1' });
@@ -320,8 +320,7 @@ test('each answer has placeholders instead of the keys, and all else of it', asy
     const found = /ASIASIDE[A-Z2-7]{12}/.exec(seen.body)![0];
     const [placeholder, other] = seen.body.match(/sidekey[A-Za-z0-9]{12}0/g)!;
     expect(other, name).toBe(placeholder);
-    // The session token precedes nothing: the order of the members stays.
-    const texts = [found, id, placeholder!, secret, placeholder!, token];
+    const texts = [found, id, placeholder, secret, placeholder, token];
     let again = seen.body;
     for (let i = 0; i < texts.length; i += 2) again = again.replace(texts[i]!, texts[i + 1]!);
     if (typeof answer === 'string') expect(again, name).toBe(answer);
@@ -447,7 +446,10 @@ test('answers of other services are left as they are, also of a bucket that is c
 });
 
 describe('answers of STS without keys', () => {
-  const identity = `${sts('GetCallerIdentity', '<Arn>arn:aws:iam::123456789012:user/a</Arn><UserId>AIDA</UserId><Account>123456789012</Account>')}`;
+  const identity = sts(
+    'GetCallerIdentity',
+    '<Arn>arn:aws:iam::123456789012:user/a</Arn><UserId>AIDA</UserId><Account>123456789012</Account>',
+  );
   test('are passed on', async () => {
     const { get, minted } = await start((_, response) =>
       response.end(
@@ -485,7 +487,7 @@ describe('answers of STS without keys', () => {
 
   test('have no token for services of others', async () => {
     const { get } = await start((_, response) =>
-      response.end(sts('GetWebIdentityToken', `<WebIdentityToken>${token}</WebIdentityToken>${end_}`)),
+      response.end(sts('GetWebIdentityToken', `<WebIdentityToken>${token}</WebIdentityToken>${expiration}`)),
     );
     expect(await get(`sts.${region}`)).toMatchObject({ status: 200, body: sts('GetWebIdentityToken', '') });
   });

@@ -5,7 +5,15 @@ import { MintReply, type Mints } from '../../../src/proxy/mint-reply.ts';
 import type { MintRow } from '../../../src/proxy/policy/domain-map.ts';
 
 const placeholders = new Map([['a-real-credential', 'sidekeyPlaceholder']]);
-const row = { name: 'a', members: [['token']], expires: null, hostMember: null, keep: [], goesTo: [], keys: null };
+const row = {
+  name: 'a',
+  members: [['token']],
+  expires: null,
+  hostMember: null,
+  keep: [],
+  goesTo: [],
+  keys: null,
+};
 
 /** Runs one answer through a reply whose client leaves while the grant is stored, if `leaves`. */
 async function answered(leaves: boolean, createdAt: number) {
