@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { MintRow } from '../proxy/policy/domain-map.ts';
 import { text } from '../lib/text.ts';
 import { fieldNameAsRead, parseGlob } from '../proxy/policy/text.ts';
-import { answerField, member, mintedPlacement } from './provider-dialect.ts';
+import { answerField, mintedPlacement } from './provider-dialect.ts';
 import { oneOrSome } from './provider-expired.ts';
 import { pathGlob, some } from './rules.ts';
 import { domainPattern, duration, plainText } from './scalar.ts';
@@ -10,6 +10,15 @@ import { domainPattern, duration, plainText } from './scalar.ts';
 /** Schema of `mints`: which answers hand out credentials, and where these may go. */
 
 const hosts = (description: string) => some(domainPattern('host, host:port or *.suffix'), description);
+
+/** As `member`, also through members of any name. */
+const mintMember = text<string>(
+  { description: 'A member of the answer; dots lead into objects, and * stands for any name.' },
+  (value) =>
+    /^(?:(?:\*|[A-Za-z0-9_-]+)\.)*[A-Za-z0-9_-]+$/.test(value)
+      ? value
+      : { problem: 'is not a path of members' },
+);
 
 const mint = z
   .strictObject({
@@ -21,6 +30,10 @@ const mint = z
           : { problem: 'is not 1 to 24 lower-case letters, digits and dashes' },
     ),
     hosts: hosts('The hosts of the request. Default: all that get the credential.').optional(),
+    service: oneOrSome(
+      plainText('A signing name.'),
+      'The service of AWS that the host is, or several, by the name in signatures, such as sts.',
+    ).optional(),
     path: oneOrSome(pathGlob('A path.'), 'The path of the request, or several.'),
     header: z
       .strictObject({
@@ -33,9 +46,16 @@ const mint = z
       .optional()
       .meta({ description: 'A header field that the request must have, where one path has many purposes.' }),
     member: oneOrSome(
-      member,
-      'The member of the JSON answer with the credential, or several. On the way, each item of a list is looked at.',
+      mintMember,
+      'The member of the answer (JSON or XML) with the credential, or several. On the way, each item of a list is looked at.',
     ),
+    aws_keys: z
+      .strictObject({
+        id_member: plainText('The member beside it with the access key ID.'),
+        session_member: plainText('The member beside it with the session token.'),
+      })
+      .optional()
+      .meta({ description: 'The credential is a secret access key, and signs requests to AWS.' }),
     expires_member: plainText(
       'The member beside it with its end: ISO 8601, seconds or milliseconds since the epoch, or seconds from now.',
     ).optional(),
@@ -57,7 +77,7 @@ const mint = z
           ? value
           : { problem: 'has no room for a placeholder: write sidekeyPlaceholder0000' },
     ).optional(),
-    keep: z.array(member).optional().meta({
+    keep: z.array(mintMember).optional().meta({
       description:
         'Other members of the answer to pass on. Never a secret. Numbers, true, false and null always are.',
     }),
@@ -69,6 +89,7 @@ const mint = z
   .transform((written): MintRow => ({
     name: written.name,
     hosts: written.hosts ?? null,
+    services: written.service ?? null,
     paths: written.path,
     header:
       written.header === undefined
@@ -78,6 +99,10 @@ const mint = z
             values: written.header.value.map((value) => parseGlob(value.toLowerCase())),
           },
     members: written.member.map((path) => path.split('.')),
+    keys:
+      written.aws_keys === undefined
+        ? null
+        : { id: written.aws_keys.id_member, session: written.aws_keys.session_member },
     expires: written.expires_member ?? null,
     goesTo: written.goes_to.map((pattern) => pattern.text),
     hostMember: written.goes_to_member ?? null,

@@ -209,6 +209,7 @@ interface AwsCredential extends AwsKeys {
   readonly type: 'aws';
   /** The only region the keys are used for; null: any. */
   readonly region: string | null;
+  readonly expiresAt?: number | null | undefined;
 }
 
 /** A user name and a password (RFC 7617). */
@@ -341,9 +342,9 @@ export function clockOf(credential: Credential, now: number, skewMs: number): To
     case 'jwt':
     case 'client_certificate':
     case 'basic':
+    case 'aws':
       return now >= (credential.expiresAt ?? Infinity) ? 'ended' : 'fresh';
     case 'headers':
-    case 'aws':
       return 'fresh';
     case 'source':
       return 'absent';

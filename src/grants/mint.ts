@@ -1,15 +1,16 @@
 import { recordChange } from '../audit/log.ts';
 import type { AuditEvent } from '../domain/event.ts';
-import { type Credential, secretText, withoutToken } from '../domain/credential.ts';
+import { type AwsKeys, type Credential, secretText, withoutToken } from '../domain/credential.ts';
 import { type Grant, hasEnded, titleOf } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { grantEvent } from './activity.ts';
 import { createFingerprint } from '../proxy/schemes/apply.ts';
+import { regionOf } from '../proxy/schemes/sigv4/sigv4.ts';
 import { grantGone, keepGrant, type KeepState } from './keep.ts';
 import { isWithin } from './refresh.ts';
 
 /** A credential that a response contained. */
-export type MintedSecret = string | { readonly username: string; readonly password: string };
+export type MintedSecret = string | { readonly username: string; readonly password: string } | AwsKeys;
 
 /** A response that contained a credential, and the caller that may use it. */
 export interface MintRequest {
@@ -27,7 +28,7 @@ export interface MintRequest {
   /** True: the provider's revocation endpoint accepts the credential. */
   readonly isRevocable: boolean;
   /** Lease of the caller; null: a caller without one. */
-  readonly lease: { readonly id: string; readonly expiresAt: number } | null;
+  readonly lease: { readonly id: string } | null;
   /** Caller for the audit log. */
   readonly by: Pick<AuditEvent, 'exchange' | 'agent' | 'lease' | 'subject' | 'client'>;
 }
@@ -46,8 +47,8 @@ const mostRows = 10 * mostLive;
 
 /**
  * Stores a credential that a response contained as a grant below the grant of the request. The same
- * credential for the same lease is the same grant. The grant ends with its lease, with its parent, at the stated expiry,
- * or after the maximum lifetime.
+ * credential for the same lease is the same grant. The grant ends at the stated expiry or after the maximum
+ * lifetime, and is removed before with its parent, or with its lease, which may be renewed until then.
  *
  * @throws SidekeyError `mint_limit`; `grant_missing`: the parent ended or lost scopes; errors of `keepGrant`
  */
@@ -61,8 +62,11 @@ export async function mintGrant(
   const root = await store.grants.get(parent.parent ?? parent.id);
   // The answer to a request that was sent before a revocation, or with scopes that the grant has lost since.
   if (root === null || root.state === 'revoked' || !isWithin(parent.scopes, root.scopes)) throw grantGone();
-  const expiresAt = Math.min(ends.expiresAt ?? Infinity, lease?.expiresAt ?? Infinity, at + ends.maxMs);
-  const credential = credentialOf(secret, { at, expiresAt, isRevocable });
+  const expiresAt = Math.min(ends.expiresAt ?? Infinity, at + ends.maxMs);
+  const credential =
+    typeof secret === 'object' && 'accessKeyId' in secret
+      ? { ...secret, type: 'aws' as const, region: await regionBelow(root.id, grants), expiresAt }
+      : credentialOf(secret, { at, expiresAt, isRevocable });
   const fingerprint = (text: string) => vault.mac('credential-fingerprint', text);
   // The ID and name follow from the credential, so that two processes never store it twice: see `keepGrants`.
   const id = uuidOf(fingerprint([root.id, mint, lease?.id, secretText(credential)].join('\n')));
@@ -142,8 +146,15 @@ async function assertRoom({ root, mint, lease, id }: MintPlace, { store, now }: 
   );
 }
 
+/** Keys of a role are for no more regions than the keys that asked for them. */
+async function regionBelow(root: string, grants: KeepState['grants']): Promise<string | null> {
+  const opened = await grants.read(root);
+  if (opened === null) throw grantGone();
+  return regionOf(opened.sealed.credential);
+}
+
 function credentialOf(
-  secret: MintedSecret,
+  secret: Exclude<MintedSecret, AwsKeys>,
   {
     at,
     expiresAt,

@@ -124,7 +124,7 @@ const credential = z.discriminatedUnion('type', [
   }),
   z.object({ type: z.literal('basic'), username: text, password: text, expiresAt: time.optional() }),
   z.object({ type: z.literal('headers'), headers: z.array(z.tuple([text, text])) }),
-  z.object({ type: z.literal('aws'), ...awsKeys, region: textOrNull }),
+  z.object({ type: z.literal('aws'), ...awsKeys, region: textOrNull, expiresAt: time.optional() }),
   z.object({
     type: z.literal('client_certificate'),
     certificate: text,

@@ -1,3 +1,4 @@
+import { type AwsKeys, isAccessKeyId, isAwsSecret } from '../domain/credential.ts';
 import { readExpiresAt, readExpiresIn } from '../grants/token-expiry.ts';
 import { isJsonObject, type Json } from '../lib/json.ts';
 import { SidekeyError } from '../lib/errors.ts';
@@ -9,6 +10,7 @@ import { forgivenPath, isUnread, matchesLoosely, readPath } from './policy/path.
 import type { RequestFacts } from './policy/request.ts';
 import { fieldNameAsRead, isFieldValue, matchesAny } from './policy/text.ts';
 import type { RawFields } from './http/fields.ts';
+import { endpointOf } from './schemes/sigv4/scope.ts';
 
 /** Requests whose answer hands out a credential, and that answer written anew. */
 
@@ -21,6 +23,8 @@ export interface HandedOut {
   readonly value: string;
   /** Text before the placeholder inside the member, if that is Base64 of both. */
   readonly username: string | null;
+  /** Keys that sign requests, where `value` is their secret; null: it is sent itself. */
+  readonly keys: (AwsKeys & { readonly sessionToken: string }) | null;
   /** Milliseconds since the epoch; null: the answer names no end. */
   readonly expiresAt: number | null;
   /** The only host that it may be sent to; null: those of the row. */
@@ -29,7 +33,7 @@ export interface HandedOut {
 
 /** Returns whether the answer to a request may hand out the credential of a row, by any reading of the path. */
 export function mayMint(
-  { hosts, header, paths }: MintRow,
+  { hosts, services, header, paths }: MintRow,
   { authority, path, pathFields }: Pick<RequestFacts, 'authority' | 'path' | 'pathFields'>,
   fields: RawFields,
 ): boolean {
@@ -42,6 +46,11 @@ export function mayMint(
         matchesAny(values, fields[index + 1]!.trim().toLowerCase()),
     );
   if (header !== null && !hasHeader(header)) return false;
+  if (
+    services !== null &&
+    endpointOf(authority.host)?.services.some((name) => services.includes(name)) !== true
+  )
+    return false;
   // Some servers take the path from such a field.
   if (pathFields.length > 0) return true;
   const read = readPath(path);
@@ -78,15 +87,18 @@ function objectsAt(value: Json | undefined, names: readonly string[]): ReadonlyM
   if (Array.isArray(value)) return (value as readonly Json[]).flatMap((item) => objectsAt(item, names));
   if (!isJsonObject(value)) return [];
   const [name, ...rest] = names;
-  return name === undefined ? [value] : objectsAt(value.get(name), rest);
+  if (name === undefined) return [value];
+  return name === '*'
+    ? [...value.values()].flatMap((each) => objectsAt(each, rest))
+    : objectsAt(value.get(name), rest);
 }
 
 function partsOf(
   written: string,
-  { isPair, hostMember, goesTo, expires }: MintRow,
+  { isPair, hostMember, goesTo, keys, expires }: MintRow,
   beside: ReadonlyMap<string, Json>,
   now: number,
-): Pick<HandedOut, 'value' | 'username' | 'expiresAt' | 'host'> {
+): Pick<HandedOut, 'value' | 'username' | 'keys' | 'expiresAt' | 'host'> {
   const [, username = null, password = ''] = isPair
     ? (/^([^:]*):(.{8,})$/.exec(Buffer.from(written, 'base64').toString('latin1')) ?? [])
     : [];
@@ -100,9 +112,24 @@ function partsOf(
   return {
     value: isPair ? password : written,
     username,
+    keys: keys === null ? null : keysOf(written, beside.get(keys.id), beside.get(keys.session)),
     expiresAt: typeof end === 'string' || typeof end === 'number' ? endOf(end, now) : null,
     host,
   };
+}
+
+function keysOf(
+  secretAccessKey: string,
+  accessKeyId: Json | undefined,
+  sessionToken: Json | undefined,
+): HandedOut['keys'] {
+  const isWhole =
+    typeof accessKeyId === 'string' &&
+    isAccessKeyId(accessKeyId) &&
+    typeof sessionToken === 'string' &&
+    [secretAccessKey, sessionToken].every((text) => text.length >= minLength && isAwsSecret(text));
+  if (!isWhole) throw unreadable('has no whole keys of AWS in their place');
+  return { accessKeyId, secretAccessKey, sessionToken };
 }
 
 /** Returns the host and port of a URL, or of a host alone, if the patterns cover it; null: they do not. */
@@ -138,7 +165,7 @@ export function formOf({
 
 /** Members of answers that say why a request was refused, besides numbers, booleans and null. */
 const reasons: ReadonlySet<string> = new Set(
-  'error error_description errors code message Message __type type detail details status'.split(' '),
+  'error error_description errors code message __type type detail details status'.split(' '),
 );
 
 /**
@@ -151,35 +178,50 @@ export function writtenAnew(
   rows: readonly MintRow[],
   placeholders: ReadonlyMap<string, string>,
 ): unknown {
-  const credentials = new Set(rows.flatMap(({ members }) => members.map((names) => names.join('.'))));
-  const kept = new Set(rows.flatMap((row) => [...row.keep, ...beside(row)]));
+  const credentials = rows.flatMap((row) => [
+    ...row.members,
+    ...(row.keys === null ? [] : beside(row, Object.values(row.keys))),
+  ]);
+  const kept = rows.flatMap((row) => [
+    ...row.keep.map((path) => path.split('.')),
+    ...beside(row, [row.expires, row.hostMember]),
+  ]);
   const ways = [...credentials, ...kept];
   /** @param textOf returns a text as it is passed on; null: it is not */
-  const anew = (value: Json, path: string, textOf: (text: string) => string | null): unknown => {
+  const anew = (value: Json, path: Path, textOf: (text: string) => string | null): unknown => {
     if (Array.isArray(value)) return (value as readonly Json[]).map((item) => anew(item, path, textOf));
     if (isJsonObject(value))
       return Object.fromEntries([...value].flatMap((entry) => memberOf(entry, path, textOf === unchanged)));
     return typeof value === 'string' ? textOf(value) : value;
   };
-  const memberOf = ([name, value]: readonly [string, Json], above: string, isKept: boolean) => {
-    const path = above === '' ? name : `${above}.${name}`;
-    if (credentials.has(path)) {
+  const memberOf = ([name, value]: readonly [string, Json], above: Path, isKept: boolean) => {
+    const path = [...above, name];
+    if (credentials.some((way) => isAt(way, path))) {
       const placeholder = typeof value === 'string' ? placeholders.get(value) : undefined;
       return placeholder === undefined ? [] : [[name, placeholder]];
     }
-    if (isKept || kept.has(path)) return [[name, anew(value, path, unchanged)]];
-    if (reasons.has(name)) return [[name, anew(value, path, plainWords)]];
+    if (isKept || kept.some((way) => isAt(way, path))) return [[name, anew(value, path, unchanged)]];
+    if (reasons.has(name.toLowerCase())) return [[name, anew(value, path, plainWords)]];
     const isBare = value === null || (typeof value !== 'string' && typeof value !== 'object');
-    const isOnTheWay = typeof value === 'object' && ways.some((way) => way.startsWith(`${path}.`));
+    const isOnTheWay =
+      typeof value === 'object' &&
+      ways.some((way) => isAt(way.slice(0, path.length), path) && way.length > path.length);
     return isBare || isOnTheWay ? [[name, anew(value, path, nothing)]] : [];
   };
-  return anew(answer, '', nothing);
+  return anew(answer, [], nothing);
 }
 
-/** Paths of the members that a row reads beside a credential. Clients read them too. */
-function beside({ members, expires, hostMember }: MintRow): readonly string[] {
-  const names = [expires, hostMember].filter((name) => name !== null);
-  return members.flatMap((path) => names.map((name) => [...path.slice(0, -1), name].join('.')));
+type Path = readonly string[];
+
+function isAt(way: Path, path: Path): boolean {
+  return way.length === path.length && way.every((name, i) => name === '*' || name === path[i]);
+}
+
+/** Returns the paths of members beside the credentials of a row. Clients read them too. */
+function beside({ members }: MintRow, names: readonly (string | null)[]): readonly Path[] {
+  return members.flatMap((path) =>
+    names.flatMap((name) => (name === null ? [] : [[...path.slice(0, -1), name]])),
+  );
 }
 
 const unchanged = (text: string): string => text;

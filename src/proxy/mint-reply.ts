@@ -8,6 +8,7 @@ import { isGuardable, Matcher } from './leak-guard/patterns.ts';
 import { redactText } from './leak-guard/redactor.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { parseStrictJson } from '../lib/json.ts';
+import { parseXml, writeXml } from '../lib/xml.ts';
 import { decodeUtf8 } from './policy/body.ts';
 import type { MintRow } from './policy/domain-map.ts';
 import { type HandedOut, handedOut, unreadable, writtenAnew } from './mint-answer.ts';
@@ -16,8 +17,10 @@ import { type HandedOut, handedOut, unreadable, writtenAnew } from './mint-answe
 export interface Mints extends Pick<MintKeeper, 'forget' | 'answering'> {
   readonly rows: readonly MintRow[];
   readonly now: () => number;
-  /** Stores a credential as a grant. Returns the placeholder of the caller. @throws as `mintGrant` */
-  readonly keep: (found: HandedOut) => Promise<Minted & { readonly placeholder: string }>;
+  /** Stores a credential as a grant. Returns placeholders by the texts of the answer. @throws as `mintGrant` */
+  readonly keep: (
+    found: HandedOut,
+  ) => Promise<Minted & { readonly placeholders: ReadonlyMap<string, string> }>;
 }
 
 /** Stores minted grants. */
@@ -92,25 +95,30 @@ export class MintReply implements ReplySink {
     const { rows, keep, forget, now } = this.#mints;
     const received = Buffer.concat(this.#pieces);
     const isRefusal = this.#status >= 300;
-    const value = parsed(received) ?? (isRefusal || received.length === 0 ? new Map() : undefined);
-    if (value === undefined) throw unreadable('is not JSON that every program reads alike');
-    const found = isRefusal ? [] : handedOut(value, rows, now());
+    const text = decodeUtf8(received) ?? '';
+    const xml = parseXml(text);
+    const value = xml ?? parseStrictJson(text);
+    if (value === undefined && !isRefusal && received.length > 0)
+      throw unreadable('is not JSON or XML that every program reads alike');
+    const found = isRefusal || value === undefined ? [] : handedOut(value, rows, now());
     const newGrants: Grant[] = [];
     const placeholders = new Map<string, string>();
     let isSent = false;
     try {
       for (const each of found) {
-        const { grant, isNew, placeholder } = await keep(each);
+        const kept = await keep(each);
         // An earlier answer may have handed out the same credential.
-        if (isNew) newGrants.push(grant);
-        placeholders.set(each.written, placeholder);
+        if (kept.isNew) newGrants.push(kept.grant);
+        for (const [written, placeholder] of kept.placeholders) placeholders.set(written, placeholder);
       }
       const mayHaveBody = hasResponseBody(this.#method, this.#status);
-      const hasBody = mayHaveBody && received.length > 0;
-      const body = hasBody ? JSON.stringify(writtenAnew(value, rows, placeholders)) : '';
+      const anew = value === undefined || !mayHaveBody ? undefined : writtenAnew(value, rows, placeholders);
+      const body =
+        anew === undefined ? '' : xml === undefined ? JSON.stringify(anew) : writeXml(anew as object);
+      if (anew !== undefined && body === '' && !isRefusal) throw unreadable('is XML of another service');
       const fields = [
         ...passedOn(this.#fields),
-        ...(hasBody ? ['Content-Type', 'application/json'] : []),
+        ...(body !== '' ? ['Content-Type', xml === undefined ? 'application/json' : 'text/xml'] : []),
         ...(mayHaveBody ? ['Content-Length', String(Buffer.byteLength(body))] : []),
         'Cache-Control',
         'no-store',
@@ -127,24 +135,26 @@ export class MintReply implements ReplySink {
   }
 }
 
-function parsed(bytes: Buffer): ReturnType<typeof parseStrictJson> {
-  const text = decodeUtf8(bytes);
-  return text === null ? undefined : parseStrictJson(text);
-}
-
 /** Returns the fields of an answer that say nothing of its content. */
 function passedOn(fields: RawFields): readonly string[] {
   return fields.flatMap((name, index) => {
     const value = fields[index + 1]!;
     if (index % 2 !== 0) return [];
     const isCount = /^(?:retry-after|x-ratelimit-[a-z]+)$/i.test(name) && /^[0-9]{1,12}$/.test(value);
-    return isCount || name === 'Sidekey-Hint' ? [name, value] : [];
+    // SDKs take the name of an error of AWS from this field.
+    const isError = /^x-amzn-errortype$/i.test(name) && /^[A-Za-z]{1,64}$/.test(value);
+    return isCount || isError || name === 'Sidekey-Hint' ? [name, value] : [];
   });
 }
 
 /** Reports whether a text has one of the credentials in a form that a program could decode. */
 function shows(texts: readonly string[], found: readonly HandedOut[]): boolean {
-  const secrets = found.flatMap(({ written, value }) => [written, value, value.split(/[.:]/).at(-1)!]);
+  const secrets = found.flatMap(({ written, value, keys }) => [
+    written,
+    value,
+    value.split(/[.:]/).at(-1)!,
+    ...(keys === null ? [] : [keys.sessionToken]),
+  ]);
   const guarded = secrets.map((text) => Buffer.from(text).toString('latin1')).filter(isGuardable);
   if (guarded.length === 0) return false;
   const matcher = new Matcher(guarded);

@@ -1,5 +1,6 @@
 import type { Grant } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
+import { accessKeyForm } from './placeholders/codes.ts';
 import { holdersOf } from './placeholders/detect.ts';
 import { formOf, mayMint } from './mint-answer.ts';
 import type { Mints } from './mint-reply.ts';
@@ -33,11 +34,11 @@ export function mintsOf(request: Request): Mints | undefined {
   return {
     rows,
     now: services.now,
-    async keep({ row, value, username, expiresAt, host, written }) {
+    async keep({ row, value, username, keys, expiresAt, host, written }) {
       const minted = await services.mint.keep({
         parent: parents.get(row)!,
         mint: row.name,
-        secret: username === null ? value : { username, password: value },
+        secret: keys ?? (username === null ? value : { username, password: value }),
         expiresAt,
         maxMs: row.maxMs,
         audience: host === null ? row.goesTo : [host],
@@ -47,7 +48,12 @@ export function mintsOf(request: Request): Mints | undefined {
       });
       const code = services.placeholders.make(formOf({ row, written }), holder, minted.grant.id);
       const placeholder = username === null ? code : Buffer.from(`${username}:${code}`).toString('base64');
-      return { ...minted, placeholder };
+      const placeholders = new Map([[written, placeholder]]);
+      if (keys !== null)
+        placeholders
+          .set(keys.sessionToken, code)
+          .set(keys.accessKeyId, services.placeholders.make(accessKeyForm, holder, minted.grant.id));
+      return { ...minted, placeholders };
     },
     forget: services.mint.forget,
     answering: services.mint.answering,

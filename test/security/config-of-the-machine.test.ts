@@ -236,7 +236,8 @@ const conditions = `name methods[] paths[] query{} query.*[] query.*.values[] co
 const places = `header prefix headers{} headers.* basic pair_username path[] query cookie json form aws_sigv4.service
   aws_sigv4.region hmac.sign hmac.headers{} hmac.headers.* hmac.query{} hmac.query.*`;
 
-const mints = `name hosts[] path path[] header.name header.value header.value[] member member[] expires_member goes_to[]
+const mints = `name hosts[] service service[] path path[] header.name header.value header.value[] member member[] aws_keys.id_member
+  aws_keys.session_member expires_member goes_to[]
   goes_to_member form keep[] max_ttl`;
 
 const claims = '.subject .claims{} .claims.* .claims.*{} .claims.*.* .claims.*.*{} .claims.*.*.*';

@@ -203,6 +203,9 @@ const accessKey: Alphabet = {
   checkLength: 4,
 };
 
+/** Form for access key IDs of AWS. */
+export const accessKeyForm: PlaceholderForm = { before: '', alphabet: accessKey, padding: '', after: '' };
+
 /** All alphabets. */
 export const alphabets: readonly Alphabet[] = [word, hexadecimal, accessKey];
 

@@ -49,11 +49,15 @@ export interface MintRow {
   readonly name: string;
   /** Domain patterns; null: all hosts. */
   readonly hosts: readonly DomainPattern[] | null;
+  /** Signing names of services of AWS, one of which the host is; null: any host. */
+  readonly services: readonly string[] | null;
   readonly paths: readonly PathGlob[];
   /** Header field of the request and the globs of its value, without case; null: any request. */
   readonly header: { readonly name: string; readonly values: readonly Glob[] } | null;
-  /** Names that lead to the credential; `[*]` for the items of a list. */
+  /** Names that lead to the credential, through all items of a list; `*` stands for any name. */
   readonly members: readonly (readonly string[])[];
+  /** Members beside a secret access key with the rest of the keys; null: the credential is one text. */
+  readonly keys: { readonly id: string; readonly session: string } | null;
   /** Member beside the credential with its end; null: `maxMs` is the end. */
   readonly expires: string | null;
   /** Domain patterns that the credential may be sent to. */

@@ -263,6 +263,35 @@ describe('a minted grant ends', () => {
     expect(await at.events(id)).toContainEqual(['grant.token_revoked', 'ok', 'minted', undefined]);
   });
 
+  test('no sooner than its lease, if that is renewed', async () => {
+    const at = await setup();
+    const placeholder = at.show(await at.mint(), leaseHolder(at.one.id));
+    at.advance(10 * minute);
+    const renewal = { at: at.parts.now(), expiresAt: start + 30 * minute, moreUses: 0 };
+    expect(await at.store.leases.renew(at.one.id, renewal)).not.toBeNull();
+    at.advance(10 * minute);
+    expect(await at.ask('one', placeholder)).toBe('the-minted-token');
+    at.advance(11 * minute);
+    await expect(at.ask('one', placeholder)).rejects.toThrow('lease_expired');
+    await finishEndedLeases(at.parts);
+    expect(await at.minted()).toEqual([]);
+  });
+
+  test('with its lease, and so do keys that its own keys returned', async () => {
+    const at = await setup();
+    const keys = {
+      accessKeyId: 'ASIACHILDCHILDCHILD1',
+      secretAccessKey: 'a-secret',
+      sessionToken: 'a-token',
+    };
+    const child = await at.mint({ secret: keys, isRevocable: false });
+    await at.mint({ parent: child, secret: { ...keys, secretAccessKey: 'another' }, isRevocable: false });
+    expect(await at.minted()).toHaveLength(2);
+    at.advance(16 * minute);
+    await finishEndedLeases(at.parts);
+    expect(await at.minted()).toEqual([]);
+  });
+
   test('before its parent, with or without a lease, and its token at the service', async () => {
     const at = await setup();
     const { id } = await at.mint();

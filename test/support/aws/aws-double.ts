@@ -32,6 +32,8 @@ export interface KeysOfDouble {
 export interface AwsDouble {
   readonly port: number;
   readonly seen: readonly SeenByAws[];
+  /** Keys that its STS handed out. */
+  readonly issued: readonly KeysOfDouble[];
   /** PEM of the CA of its certificate. */
   readonly ca: string;
   /** Entry for `upstream.resolve` of the config. */
@@ -59,13 +61,16 @@ export async function startAwsDouble(...keys: readonly KeysOfDouble[]): Promise<
   const known = Object.fromEntries(keys.map(({ id, secret, token }) => [id, { secret, token }]));
   child.stdin.write(`${JSON.stringify({ ...files, keys: known })}\n`);
   const seen: SeenByAws[] = [];
+  const issued: KeysOfDouble[] = [];
   const port = await new Promise<number>((resolve, reject) => {
     void ended.then(() => reject(new Error('the double of AWS did not start')));
     createInterface(child.stdout).on('line', (line) => {
-      const said = JSON.parse(line) as SeenByAws | { readonly port: number };
+      const said = JSON.parse(line) as
+        SeenByAws | { readonly port: number } | { readonly issued: KeysOfDouble };
       if ('port' in said) resolve(said.port);
+      else if ('issued' in said) issued.push(said.issued);
       else seen.push(said);
     });
   });
-  return { port, seen, ca: authority.cert, hosts };
+  return { port, seen, issued, ca: authority.cert, hosts };
 }

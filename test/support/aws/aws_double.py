@@ -3,7 +3,7 @@ A corner of AWS over TLS: S3, STS and a service of JSON. It checks every signatu
 trailers with nothing but hmac; what is not signed with the keys that it knows gets 403, and nothing is done.
 
 On stdin one line of JSON: {"cert", "key": paths of PEM files, "keys": {id: {"secret", "token"}}}.
-On stdout first its port, then a line of JSON for each request.
+On stdout first its port, then a line of JSON for each request, and one for keys that STS hands out.
 """
 import base64
 import datetime
@@ -260,10 +260,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def sts(self, it):
         asked = dict(parse_qsl(it.body.decode()))
+        if asked.get("Action") == "GetCallerIdentity":
+            who = "<Arn>arn:aws:sts::123456789012:assumed-role/agents/a</Arn><UserId>AROA:a</UserId><Account>123456789012</Account>"
+            return self.answer(200, f"<GetCallerIdentityResponse><GetCallerIdentityResult>{who}</GetCallerIdentityResult></GetCallerIdentityResponse>".encode())
         if asked.get("Action") != "AssumeRole" or asked.get("ExternalId") != "shared":
             return self.answer(403, b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>")
         keys = {"id": f"ASIA{secrets.token_hex(8).upper()}", "secret": secrets.token_urlsafe(30), "token": base64.b64encode(secrets.token_bytes(60)).decode()}
         KEYS[keys["id"]] = keys
+        print(json.dumps({"issued": keys}), flush=True)
         end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
         self.answer(
             200,
@@ -271,7 +275,8 @@ class Handler(BaseHTTPRequestHandler):
                 '<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>'
                 f"<AccessKeyId>{keys['id']}</AccessKeyId><SecretAccessKey>{keys['secret']}</SecretAccessKey>"
                 f"<SessionToken>{keys['token']}</SessionToken><Expiration>{end.strftime('%Y-%m-%dT%H:%M:%SZ')}</Expiration>"
-                "</Credentials></AssumeRoleResult></AssumeRoleResponse>"
+                f"</Credentials><AssumedRoleUser><AssumedRoleId>AROA:a</AssumedRoleId><Arn>{escape(asked['RoleArn'])}</Arn></AssumedRoleUser>"
+                "</AssumeRoleResult><ResponseMetadata><RequestId>c6104cbe</RequestId></ResponseMetadata></AssumeRoleResponse>"
             ).encode(),
         )
 

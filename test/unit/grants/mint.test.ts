@@ -16,6 +16,11 @@ const parentSecret = {
   credential: { type: 'api_key', value: 'parent-secret' },
   audience: ['acme.test'],
 } as const;
+const awsKeys = {
+  accessKeyId: 'ASIACHILDCHILDCHILD1',
+  secretAccessKey: 'child-secret',
+  sessionToken: 'child-token',
+};
 const wanted = { name: 'acme', user: 'default', provider: 'acme', scopes: ['all'] };
 
 /** Two processes of one store with the grant `acme`, and the lease `l1` for 15 minutes. */
@@ -85,7 +90,7 @@ for (const [name, open, isMissing] of databases)
         parent: parent.id,
         mint: 'session',
         lease: 'l1',
-        expiresAt: start + 15 * minute,
+        expiresAt: start + 60 * minute,
       });
       const opened = await second.grants.read(grant.id);
       expect(opened?.sealed.audience).toEqual(['chat.acme.test']);
@@ -98,14 +103,36 @@ for (const [name, open, isMissing] of databases)
     test.each([
       ['the expiry in the response', 10 * minute, 20 * minute, true, 10 * minute],
       ['the maximum lifetime', 30 * minute, 5 * minute, true, 5 * minute],
-      ['the end of the lease', null, 60 * minute, true, 15 * minute],
+      ['the maximum lifetime, after a lease that may be renewed', null, 60 * minute, true, 60 * minute],
       ['the expiry in the response, without a lease', 30 * minute, 60 * minute, false, 30 * minute],
     ])('ends at %s, if that is first', async (_case, stated, maxMs, hasLease, ends) => {
       const { first, lease, request } = await setup(open);
       const expiresAt = stated === null ? null : start + stated;
       const made = request({ expiresAt, maxMs, lease: hasLease ? lease : null });
-      for (const secret of ['s', { username: 'u', password: 'p' }])
+      for (const secret of ['s', { username: 'u', password: 'p' }, awsKeys])
         expect(await mintGrant({ ...made, secret }, first)).toMatchObject({ expiresAt: start + ends });
+    });
+
+    test.each([
+      ['the region of its parent', { type: 'aws', ...awsKeys, region: 'eu-west-1' } as const, 'eu-west-1'],
+      ['any region', parentSecret.credential, null],
+    ])('stores keys of AWS for %s, and reads them again', async (_case, credential, region) => {
+      const { first, second, request } = await setup(open);
+      const parent = await first.grants.add({ ...wanted, name: 'aws' }, { ...parentSecret, credential });
+      const child = await mintGrant(request({ parent, secret: awsKeys, maxMs: 5 * minute }), first);
+      const next = { ...awsKeys, secretAccessKey: 'next-secret' };
+      const below = await mintGrant(request({ parent: child, secret: next, maxMs: 5 * minute }), first);
+      expect(below).toMatchObject({ type: 'aws', parent: parent.id });
+      for (const [{ id }, keys] of [
+        [child, awsKeys],
+        [below, next],
+      ] as const)
+        expect((await second.grants.read(id))?.sealed.credential).toEqual({
+          ...keys,
+          type: 'aws',
+          region,
+          expiresAt: start + 5 * minute,
+        });
     });
 
     test('returns the same grant for the same secret, and another one for another lease or row', async () => {

@@ -37,9 +37,19 @@ test('a token that had expired when it was added is expired', () => {
 
 test('other credentials are fresh until they expire', () => {
   const jwt: Credential = { type: 'jwt', value: 'v', expiresAt: start + hour };
-  expect(clockOf(jwt, start + hour - 1, skew)).toBe('fresh');
-  expect(clockOf(jwt, start + hour, skew)).toBe('ended');
+  const keys = {
+    type: 'aws',
+    accessKeyId: 'i',
+    secretAccessKey: 's',
+    sessionToken: 't',
+    region: null,
+  } as const;
+  for (const credential of [jwt, { ...keys, expiresAt: start + hour }]) {
+    expect(clockOf(credential, start + hour - 1, skew)).toBe('fresh');
+    expect(clockOf(credential, start + hour, skew)).toBe('ended');
+  }
   for (const credential of [
+    keys,
     { type: 'jwt', value: 'v', expiresAt: null },
     { type: 'api_key', value: 'v' },
     { type: 'basic', username: 'u', password: 'p' },

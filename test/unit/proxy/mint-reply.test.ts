@@ -4,7 +4,16 @@ import { createGone, type Reply } from '../../../src/proxy/http/message.ts';
 import { MintReply, type Mints } from '../../../src/proxy/mint-reply.ts';
 import type { MintRow } from '../../../src/proxy/policy/domain-map.ts';
 
-const row = { name: 'a', members: [['token']], expires: null, hostMember: null, keep: [], goesTo: [] };
+const placeholders = new Map([['a-real-credential', 'sidekeyPlaceholder']]);
+const row = {
+  name: 'a',
+  members: [['token']],
+  expires: null,
+  hostMember: null,
+  keep: [],
+  goesTo: [],
+  keys: null,
+};
 
 /** Runs one answer through a reply whose client leaves while the grant is stored, if `leaves`. */
 async function answered(leaves: boolean, isNew: boolean) {
@@ -18,7 +27,7 @@ async function answered(leaves: boolean, isNew: boolean) {
     now: () => 1_000,
     async keep() {
       if (leaves) gone.tell();
-      return { grant: { id: 'g' } as Grant, isNew, placeholder: 'sidekeyPlaceholder' };
+      return { grant: { id: 'g' } as Grant, isNew, placeholders };
     },
     forget: async ({ id }) => {
       forgotten.push(id);

@@ -288,7 +288,8 @@ function keysOf(sealed: SealedCredential): AwsKeys {
   return keys;
 }
 
-function regionOf(credential: Credential): string | null {
+/** Returns the one region that keys are used for; null: any. */
+export function regionOf(credential: Credential): string | null {
   if (credential.type === 'aws') return credential.region;
   return credential.type === 'oauth2' && credential.renewal?.kind === 'aws_role'
     ? credential.renewal.region
