@@ -137,12 +137,21 @@ export const allowHost = changing({
   ...shared,
   id: 'domain.allow',
   summary: 'Add the credential of a grant to requests for a host.',
-  input: z.strictObject({ host: text, grant: text, allow_plain_http: z.boolean().optional() }),
+  input: z.strictObject({
+    host: text,
+    grant: text,
+    allow_plain_http: z.boolean().optional(),
+    eks_cluster: text.optional().describe('Name of the EKS cluster with this endpoint.'),
+  }),
   check: ({ host, grant }) => void allowDomain(anyConfig, host, grant),
-  run: (parts, { host, grant, allow_plain_http: allowPlainHttp = false }) =>
+  run: (parts, { host, grant, allow_plain_http: allowPlainHttp = false, eks_cluster: eksCluster }) =>
     changeMap(parts, {
-      edit: (before) => allowDomain(before, host, grant, { allowPlainHttp }),
-      summary: `grant ${grant}${allowPlainHttp ? ', also over plain http' : ''}`,
+      edit: (before) => allowDomain(before, host, grant, { allowPlainHttp, eksCluster }),
+      summary: [
+        `grant ${grant}`,
+        ...(eksCluster === undefined ? [] : [`tokens for the EKS cluster ${eksCluster}`]),
+        ...(allowPlainHttp ? ['also over plain http'] : []),
+      ].join(', '),
       warnings: (config) => audienceWarnings(parts, config, host, grant),
     }),
 });

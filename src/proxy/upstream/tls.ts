@@ -189,45 +189,58 @@ type ClientMaterial = { readonly passphrase?: string | undefined } & (
 let anchored: { readonly extra: string; readonly context: SecureContext } | null = null;
 
 /**
- * Returns the TLS context of a peer. Trust anchors: the roots of the system and of Node, and `upstream.ca`.
- * Verification cannot be turned off. Client certificate: that of the grant, else that of the authority's
- * pattern, else none. Each context is created at its first use, because reading the system's store takes tens
- * of milliseconds.
+ * Returns the TLS context of a peer. Trust anchors: those of its host alone, else the roots of the system and
+ * of Node, and `upstream.ca`. Verification cannot be turned off. Client certificate: that of the grant, else
+ * that of the authority's pattern, else none. Each context is created at its first use, because reading the
+ * system's store takes tens of milliseconds.
  *
+ * @param ofHosts host → its only trust anchors, as PEM
  * @throws SidekeyError `config_invalid` at once, if a client certificate cannot be used
  */
 export function createTrust(
   extra: readonly string[],
   certificates: readonly ClientCertificate[] = [],
+  ofHosts: ReadonlyMap<string, string> = new Map(),
 ): (peer: Peer) => SecureContext {
   certificates.forEach(assertUsable);
-  const byPattern = createPatternMap(certificates);
-  const ofPatterns = new Map<ClientCertificate | null, SecureContext>();
-  const ofGrants = new WeakMap<ClientIdentity, SecureContext>();
   const contextWith = (material: SecureContextOptions = {}) =>
     createSecureContext({
       ...material,
       ca: [...new Set([...getCACertificates('default'), ...getCACertificates('system'), ...extra])],
       minVersion: 'TLSv1.2',
     });
-  const withoutCertificate = () => {
+  const common = contextsOf(certificates, (material) => {
+    if (material !== undefined) return contextWith(material);
     const own = extra.join('');
     if (anchored?.extra !== own) anchored = { extra: own, context: contextWith() };
     return anchored.context;
-  };
+  });
+  const pinned = new Map(
+    Array.from(ofHosts, ([host, ca]) => [
+      host,
+      contextsOf(certificates, (material) => createSecureContext({ ...material, ca, minVersion: 'TLSv1.2' })),
+    ]),
+  );
+  return (peer) => (pinned.get(peer.host) ?? common)(peer);
+}
+
+/** Creates one context for each client certificate, and one without. @param create undefined: without */
+function contextsOf(
+  certificates: readonly ClientCertificate[],
+  create: (material?: SecureContextOptions) => SecureContext,
+): (peer: Peer) => SecureContext {
+  const byPattern = createPatternMap(certificates);
+  const ofPatterns = new Map<ClientCertificate | null, SecureContext>();
+  const ofGrants = new WeakMap<ClientIdentity, SecureContext>();
   return (peer) => {
     if (peer.identity !== undefined) {
       let context = ofGrants.get(peer.identity);
-      if (context === undefined)
-        ofGrants.set(peer.identity, (context = contextWith(peer.identity.material())));
+      if (context === undefined) ofGrants.set(peer.identity, (context = create(peer.identity.material())));
       return context;
     }
     const certificate = byPattern.match(peer);
     let context = ofPatterns.get(certificate);
-    if (context === undefined) {
-      context = certificate === null ? withoutCertificate() : contextWith(certificate.material);
-      ofPatterns.set(certificate, context);
-    }
+    if (context === undefined) ofPatterns.set(certificate, (context = create(certificate?.material)));
     return context;
   };
 }
@@ -235,22 +248,23 @@ export function createTrust(
 const pemHeader = '-----BEGIN CERTIFICATE-----';
 
 /**
- * Returns the certificates of a file of `upstream.ca` as PEM.
+ * Returns the certificates of a file as PEM.
  *
+ * @param key key of the config that names the file
  * @throws SidekeyError `config_invalid` if the file cannot be read or has none
  */
-export function readAnchors(file: string): string {
-  const hint = 'upstream.ca takes paths of PEM files with CERTIFICATE blocks';
+export function readAnchors(file: string, key = 'upstream.ca'): string {
+  const hint = `${key} takes paths of PEM files with CERTIFICATE blocks`;
   try {
     const [, ...blocks] = readFileSync(file, 'utf8').split(pemHeader);
     if (blocks.length === 0) {
-      throw new SidekeyError('config_invalid', `upstream.ca: ${file} holds no certificate.`, { hint });
+      throw new SidekeyError('config_invalid', `${key}: ${file} holds no certificate.`, { hint });
     }
     // OpenSSL reads up to the first block that it cannot parse, and silently ignores the rest.
     return blocks.map((block) => new X509Certificate(`${pemHeader}${block}`).toString()).join('');
   } catch (cause) {
     if (cause instanceof SidekeyError) throw cause;
-    const sentence = `upstream.ca: ${file} cannot be read as certificates.`;
+    const sentence = `${key}: ${file} cannot be read as certificates.`;
     throw new SidekeyError('config_invalid', sentence, { hint, cause });
   }
 }

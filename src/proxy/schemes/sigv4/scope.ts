@@ -37,7 +37,7 @@ const suffixes = [
 ];
 
 /** `us-east-1`, `us-gov-west-1`, `eu-isoe-west-1`. */
-const regionName = /^[a-z]{2,4}(-[a-z]+)+-\d{1,2}$/;
+export const regionName = /^[a-z]{2,4}(-[a-z]+)+-\d{1,2}$/;
 
 /** Services whose hosts name the region first. */
 const afterRegion: ReadonlySet<string> = new Set(['es', 'aoss', 'cloudsearch']);
@@ -128,6 +128,19 @@ export function endpointOf(host: string): Endpoint | null {
   // DNS resolves a bucket of any region under S3's one global name.
   if (region === null && label !== 's3') region = suffix.endsWith('.cn') ? 'cn-north-1' : 'us-east-1';
   return { services, region };
+}
+
+const clusterName = new RegExp(
+  String.raw`^(?:[a-z0-9-]+\.)+(?:(REGION)\.eks\.amazonaws\.com(?:\.cn)?|eks-cluster\.(REGION)\.api\.(?:aws|amazonwebservices\.com\.cn))$`.replaceAll(
+    'REGION',
+    regionName.source.slice(1, -1),
+  ),
+);
+
+/** Returns the region of the endpoint of an EKS cluster; null: the host is no such endpoint. */
+export function regionOfCluster(host: string): string | null {
+  const [, region, ofDualStack] = clusterName.exec(host) ?? [];
+  return region ?? ofDualStack ?? null;
 }
 
 /**
