@@ -305,7 +305,8 @@ export const configSchema = z
       .superRefine((entries, context) => {
         for (const [host, entry] of Object.entries(entries)) {
           if (typeof entry === 'string' || entry.eks_cluster === undefined || isCluster(host)) continue;
-          const message = 'is for the endpoint of one EKS cluster, such as ID.gr7.eu-west-1.eks.amazonaws.com';
+          const message =
+            'is for the endpoint of one EKS cluster, such as ID.gr7.eu-west-1.eks.amazonaws.com';
           context.addIssue({ code: 'custom', path: [host, 'eks_cluster'], message });
         }
       })

@@ -37,7 +37,7 @@ const suffixes = [
 ];
 
 /** `us-east-1`, `us-gov-west-1`, `eu-isoe-west-1`. */
-export const regionName = /^[a-z]{2,4}(-[a-z]+)+-\d{1,2}$/;
+export const regionName = /^[a-z]{2,4}(?:-[a-z]+)+-\d{1,2}$/;
 
 /** Services whose hosts name the region first. */
 const afterRegion: ReadonlySet<string> = new Set(['es', 'aoss', 'cloudsearch']);
