@@ -1,5 +1,8 @@
+import { homedir } from 'node:os';
+import { delimiter, join } from 'node:path';
 import { z } from 'zod';
-import { parseConfigDocument } from '../config/document.ts';
+import { maxConfigBytes, parseConfigDocument } from '../config/document.ts';
+import { readRegularFile } from '../config/reload.ts';
 import { parseAbsoluteTarget } from '../proxy/policy/authority.ts';
 import { createDomainMap, type Domain } from '../proxy/policy/domain-map.ts';
 
@@ -38,46 +41,64 @@ const kubeconfig = z.object({
     .catch([]),
 });
 
+/** The domain map, our CA as PEM, and the environment that programs are started from. */
+interface Surroundings {
+  readonly parent: NodeJS.ProcessEnv;
+  readonly domains: readonly Domain[];
+  readonly authorityPem: string;
+}
+
 /**
- * Returns a kubeconfig for the clusters that are reached through Sidekey, with its CA: a kubeconfig names the
- * roots of each cluster, which no variable changes. Without the credentials of the files, so that a command
- * may read it that does not see them. Null: no such cluster.
+ * Returns the text of a kubeconfig for the clusters that are reached through Sidekey, with its CA: only a
+ * kubeconfig says which CA a cluster has. It has no credential of the user's files, because it is for commands
+ * that may not read those. Null: they name no such cluster.
  *
- * @param texts the user's files. As in kubectl, the first one that has a name decides
+ * @param file where the text will be
+ * @returns also the value of `KUBECONFIG`: the file, then those of the user
  */
-export function kubeconfigFor(
-  texts: readonly string[],
-  domains: readonly Domain[],
-  authorityPem: string,
-): string | null {
+export function kubeconfigFor(file: string, { parent, domains, authorityPem }: Surroundings) {
+  const ofUser = userFiles(parent).filter((each) => each !== file);
+  const files = ofUser.flatMap((each) => kubeconfig.safeParse(parsed(each)).data ?? []);
   const map = createDomainMap(domains);
-  const files = texts.flatMap((text) => kubeconfig.safeParse(parseConfigDocument(text).value).data ?? []);
-  const clusters = firsts(files.flatMap((file) => file.clusters)).filter(({ cluster }) => {
+  const clusters = firsts(files.flatMap((each) => each.clusters)).filter(({ cluster }) => {
     const target = parseAbsoluteTarget(cluster.server);
     return target !== null && map.match(target.authority)?.action.kind === 'grant';
   });
   if (clusters.length === 0) return null;
-  const contexts = firsts(files.flatMap((file) => file.contexts)).filter(({ context }) =>
+  const contexts = firsts(files.flatMap((each) => each.contexts)).filter(({ context }) =>
     clusters.some(({ name }) => name === context.cluster),
   );
-  const users = firsts(files.flatMap((file) => file.users.filter((user) => user !== null))).filter(
-    ({ name }) => contexts.some(({ context }) => context.user === name),
-  );
-  const current = files.map((file) => file['current-context']).find((name) => name !== '');
-  const data = Buffer.from(authorityPem).toString('base64');
-  return JSON.stringify({
+  const users = firsts(files.flatMap((each) => each.users.filter((user) => user !== null)));
+  const current = files.map((each) => each['current-context']).find((name) => name !== '');
+  const authority = { 'certificate-authority-data': Buffer.from(authorityPem).toString('base64') };
+  const text = JSON.stringify({
     apiVersion: 'v1',
     kind: 'Config',
-    clusters: clusters.map(({ name, cluster }) => ({
-      name,
-      cluster: { ...cluster, 'certificate-authority-data': data },
-    })),
+    clusters: clusters.map(({ name, cluster }) => ({ name, cluster: { ...cluster, ...authority } })),
     contexts,
-    users,
+    users: users.filter(({ name }) => contexts.some(({ context }) => context.user === name)),
     'current-context': contexts.some(({ name }) => name === current) ? current : '',
   });
+  return { text, value: [file, ...ofUser].join(delimiter) };
 }
 
+/** https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/ */
+function userFiles(parent: NodeJS.ProcessEnv): readonly string[] {
+  const named = (parent['KUBECONFIG'] ?? '').split(delimiter).filter((file) => file !== '');
+  return named.length > 0 ? named : [join(parent['HOME'] ?? homedir(), '.kube', 'config')];
+}
+
+/** Returns the value of a file; undefined if it cannot be read, which its program reports itself. */
+function parsed(file: string): unknown {
+  try {
+    const bytes = readRegularFile(file, maxConfigBytes)?.bytes;
+    return bytes && parseConfigDocument(bytes.toString()).value;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Returns the first entry of each name, which decides in kubectl. */
 function firsts<T extends { readonly name: string }>(entries: readonly T[]): readonly T[] {
   return entries.filter((entry, index) => entries.findIndex(({ name }) => name === entry.name) === index);
 }

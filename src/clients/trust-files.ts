@@ -5,7 +5,6 @@ import { isIPv6 } from 'node:net';
 import { homedir } from 'node:os';
 import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path';
 import { machineRoots, pemBundle, pkcs12TrustStore } from '../ca/trust-bundle.ts';
-import { maxConfigBytes } from '../config/document.ts';
 import { readRegularFile } from '../config/reload.ts';
 import { SidekeyError, systemCode } from '../lib/errors.ts';
 import { makeFolder } from '../lib/os.ts';
@@ -70,10 +69,9 @@ export async function writeTrustFiles(
   for (const [name, content] of Object.entries(wanted)) await writeWhole(join(folder, name), content);
   const apt = await aptSettings(parent, aptFile, bundleFile);
   if (apt !== null) await writeWhole(aptFile, apt);
-  const kube = join(folder, 'kubeconfig');
-  const ofUser = kubeconfigFiles(parent).filter((file) => file !== kube);
-  const clusters = kubeconfigFor(ofUser.map(readText), domains, authorityPem);
-  if (clusters !== null) await writeWhole(kube, clusters);
+  const kubeFile = join(folder, 'kubeconfig');
+  const kubeconfig = kubeconfigFor(kubeFile, { parent, domains, authorityPem });
+  if (kubeconfig !== null) await writeWhole(kubeFile, kubeconfig.text);
   const wget = await ownWgetFile(parent, join(folder, 'wgetrc'));
   return {
     caFile: join(folder, 'ca.pem'),
@@ -85,7 +83,7 @@ export async function writeTrustFiles(
     wgetFile: wget === null ? join(folder, 'wgetrc') : null,
     hgrcPath: await hgrcPath(parent, hgrc),
     aptFile: apt === null ? null : aptFile,
-    kubeconfig: clusters === null ? null : [kube, ...ofUser].join(delimiter),
+    kubeconfig: kubeconfig?.value ?? null,
     notes: [
       ...added.notes,
       ...java.notes,
@@ -310,21 +308,6 @@ async function usualPath(parent: NodeJS.ProcessEnv): Promise<readonly string[]> 
       ? []
       : [join(isAbsolute(configHome) ? configHome : join(home, '.config'), 'hg', 'hgrc')]),
   ];
-}
-
-/** https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/ */
-function kubeconfigFiles(parent: NodeJS.ProcessEnv): readonly string[] {
-  const named = (parent['KUBECONFIG'] ?? '').split(delimiter).filter((file) => file !== '');
-  return named.length > 0 ? named : [join(parent['HOME'] ?? homedir(), '.kube', 'config')];
-}
-
-/** Returns the text of a file; empty if it cannot be read, which its program reports itself. */
-function readText(file: string): string {
-  try {
-    return readRegularFile(file, maxConfigBytes)?.bytes.toString() ?? '';
-  } catch {
-    return '';
-  }
 }
 
 async function programOnPath(path: string): Promise<string | null> {
