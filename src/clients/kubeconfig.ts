@@ -6,39 +6,28 @@ import { readRegularFile } from '../config/reload.ts';
 import { parseAbsoluteTarget } from '../proxy/policy/authority.ts';
 import { createDomainMap, type Domain } from '../proxy/policy/domain-map.ts';
 
-/** https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/ Other members may be credentials. */
+const entries = z.array(z.looseObject({ name: z.string() })).catch([]);
+
+/** https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/ */
 const kubeconfig = z.object({
+  clusters: entries,
+  contexts: entries,
+  users: entries,
   'current-context': z.string().catch(''),
-  clusters: z
-    .array(
-      z.object({
-        name: z.string(),
-        cluster: z.object({ server: z.string(), 'tls-server-name': z.string().optional() }),
-      }),
-    )
-    .catch([]),
-  contexts: z
-    .array(
-      z.object({
-        name: z.string(),
-        context: z.object({ cluster: z.string(), user: z.string(), namespace: z.string().optional() }),
-      }),
-    )
-    .catch([]),
-  users: z
-    .array(
-      z
-        .object({
-          name: z.string(),
-          // Variables of a plugin may be credentials, or a profile.
-          user: z.object({
-            exec: z.looseObject({ command: z.string(), env: z.unknown().transform(() => []) }),
-          }),
-        })
-        .nullable()
-        .catch(null),
-    )
-    .catch([]),
+});
+
+const aCluster = z.object({
+  name: z.string(),
+  cluster: z.object({ server: z.string(), 'tls-server-name': z.string().optional() }),
+});
+const aContext = z.object({
+  name: z.string(),
+  context: z.object({ cluster: z.string(), user: z.string(), namespace: z.string().optional() }),
+});
+/** A user with a plugin, without its variables, which may be credentials or name a profile. */
+const aUser = z.object({
+  name: z.string(),
+  user: z.object({ exec: z.looseObject({ command: z.string(), env: z.unknown().transform(() => []) }) }),
 });
 
 /** The domain map, our CA as PEM, and the environment that programs are started from. */
@@ -60,15 +49,17 @@ export function kubeconfigFor(file: string, { parent, domains, authorityPem }: S
   const ofUser = userFiles(parent).filter((each) => each !== file);
   const files = ofUser.flatMap((each) => kubeconfig.safeParse(parsed(each)).data ?? []);
   const map = createDomainMap(domains);
-  const clusters = firsts(files.flatMap((each) => each.clusters)).filter(({ cluster }) => {
+  const clusters = firsts(files, 'clusters', aCluster).filter(({ cluster }) => {
     const target = parseAbsoluteTarget(cluster.server);
     return target !== null && map.match(target.authority)?.action.kind === 'grant';
   });
   if (clusters.length === 0) return null;
-  const contexts = firsts(files.flatMap((each) => each.contexts)).filter(({ context }) =>
+  const contexts = firsts(files, 'contexts', aContext).filter(({ context }) =>
     clusters.some(({ name }) => name === context.cluster),
   );
-  const users = firsts(files.flatMap((each) => each.users.filter((user) => user !== null)));
+  const users = firsts(files, 'users', aUser).filter(({ name }) =>
+    contexts.some(({ context }) => context.user === name),
+  );
   const current = files.map((each) => each['current-context']).find((name) => name !== '');
   const authority = { 'certificate-authority-data': Buffer.from(authorityPem).toString('base64') };
   const text = JSON.stringify({
@@ -76,7 +67,7 @@ export function kubeconfigFor(file: string, { parent, domains, authorityPem }: S
     kind: 'Config',
     clusters: clusters.map(({ name, cluster }) => ({ name, cluster: { ...cluster, ...authority } })),
     contexts,
-    users: users.filter(({ name }) => contexts.some(({ context }) => context.user === name)),
+    users,
     'current-context': contexts.some(({ name }) => name === current) ? current : '',
   });
   return { text, value: [file, ...ofUser].join(delimiter) };
@@ -98,7 +89,17 @@ function parsed(file: string): unknown {
   }
 }
 
-/** Returns the first entry of each name, which decides in kubectl. */
-function firsts<T extends { readonly name: string }>(entries: readonly T[]): readonly T[] {
-  return entries.filter((entry, index) => entries.findIndex(({ name }) => name === entry.name) === index);
+/** Returns the valid entries of a kind. The first one of a name decides, as in kubectl. */
+function firsts<T>(
+  files: readonly z.output<typeof kubeconfig>[],
+  kind: 'clusters' | 'contexts' | 'users',
+  schema: z.ZodType<T>,
+): readonly T[] {
+  const byName = new Map(
+    files
+      .flatMap((file) => file[kind])
+      .toReversed()
+      .map((entry) => [entry.name, entry]),
+  );
+  return [...byName.values()].toReversed().flatMap((entry) => schema.safeParse(entry).data ?? []);
 }

@@ -25,14 +25,8 @@ export interface DomainEdit {
   readonly key: string | null;
 }
 
-interface AllowSettings {
-  readonly allowPlainHttp?: boolean;
-  /** Name of the EKS cluster with this endpoint. */
-  readonly eksCluster?: string | undefined;
-}
-
-/** Keys of `AllowSettings` in the file. */
-const settings = ['allow_plain_http', 'eks_cluster'];
+/** Settings of an entry besides its grant that `allowDomain` writes. */
+const settings = ['allow_plain_http', 'eks_cluster'] as const;
 
 /**
  * Allows the hosts of a pattern the credential of a grant.
@@ -44,18 +38,15 @@ export function allowDomain(
   text: string,
   pattern: string,
   grant: string,
-  { allowPlainHttp = false, eksCluster }: AllowSettings = {},
+  more: Readonly<Partial<Record<(typeof settings)[number], string | boolean | undefined>>> = {},
 ): DomainEdit {
   if (!isName(grant)) {
     throw new SidekeyError('input_invalid', 'That is no name of a grant.', {
       hint: hintOf`letters, digits, dots, dashes and underscores; ${remedy('grant.list')} shows the names`,
     });
   }
-  return put(text, pattern, {
-    grant,
-    ...(allowPlainHttp ? { allow_plain_http: true } : {}),
-    ...(eksCluster === undefined ? {} : { eks_cluster: eksCluster }),
-  });
+  const set = Object.entries(more).filter((pair): pair is [string, string | true] => Boolean(pair[1]));
+  return put(text, pattern, { grant, ...Object.fromEntries(set) });
 }
 
 /** Makes a pattern's hosts a blind tunnel, or denies them. @throws as `allowDomain` */
@@ -151,7 +142,9 @@ function put(text: string, pattern: string, value: DomainValue): DomainEdit {
 
 /** Reports whether an entry has more than its grant, such as rules, which a change of the grant must keep. */
 function hasRules(current: unknown): boolean {
-  return Object.keys(asMap(current)).some((name) => name !== 'grant' && !settings.includes(name));
+  return Object.keys(asMap(current)).some(
+    (name) => name !== 'grant' && !settings.some((each) => each === name),
+  );
 }
 
 function putGrant(

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { parsePostgresUrl, type PostgresAddress } from '../lib/postgres.ts';
 import { text } from '../lib/text.ts';
-import { foreignCredentials, isPattern, leakGuards, parsePattern } from '../proxy/policy/domain-map.ts';
+import { foreignCredentials, leakGuards } from '../proxy/policy/domain-map.ts';
 import { type LimitName, limitTable } from '../proxy/policy/limits.ts';
 import { regionOfCluster } from '../proxy/schemes/sigv4/scope.ts';
 import { agentIssuersSchema } from './agent-issuers.ts';
@@ -136,11 +136,6 @@ const domain = z
     { error: 'must be tunnel, deny or { grant: NAME }' },
   )
   .meta({ description: 'tunnel, deny or { grant: NAME }.' });
-
-function isCluster(host: string): boolean {
-  const pattern = parsePattern(host);
-  return isPattern(pattern) && !pattern.wildcard && regionOfCluster(pattern.host) !== null;
-}
 
 const pathList = (which: string) =>
   z
@@ -304,10 +299,10 @@ export const configSchema = z
       .record(keyOf(domainPattern('host'), 'host, host:port or *.suffix.'), domain)
       .superRefine((entries, context) => {
         for (const [host, entry] of Object.entries(entries)) {
-          if (typeof entry === 'string' || entry.eks_cluster === undefined || isCluster(host)) continue;
-          const message =
-            'is for the endpoint of one EKS cluster, such as ID.gr7.eu-west-1.eks.amazonaws.com';
-          context.addIssue({ code: 'custom', path: [host, 'eks_cluster'], message });
+          if (typeof entry === 'string' || entry.eks_cluster === undefined) continue;
+          const message = 'is for one endpoint of EKS, such as ID.gr7.eu-west-1.eks.amazonaws.com';
+          if (regionOfCluster(host) === null)
+            context.addIssue({ code: 'custom', path: [host, 'eks_cluster'], message });
         }
       })
       .prefault({})

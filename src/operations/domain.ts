@@ -144,14 +144,10 @@ export const allowHost = changing({
     eks_cluster: text.optional().describe('Name of the EKS cluster with this endpoint.'),
   }),
   check: ({ host, grant }) => void allowDomain(anyConfig, host, grant),
-  run: (parts, { host, grant, allow_plain_http: allowPlainHttp = false, eks_cluster: eksCluster }) =>
+  run: (parts, { host, grant, ...more }) =>
     changeMap(parts, {
-      edit: (before) => allowDomain(before, host, grant, { allowPlainHttp, eksCluster }),
-      summary: [
-        `grant ${grant}`,
-        ...(eksCluster === undefined ? [] : [`tokens for the EKS cluster ${eksCluster}`]),
-        ...(allowPlainHttp ? ['also over plain http'] : []),
-      ].join(', '),
+      edit: (before) => allowDomain(before, host, grant, more),
+      summary: `grant ${grant}${more.eks_cluster ? `, EKS cluster ${more.eks_cluster}` : ''}${more.allow_plain_http ? ', also over plain http' : ''}`,
       warnings: (config) => audienceWarnings(parts, config, host, grant),
     }),
 });

@@ -84,7 +84,7 @@ async function setup() {
   await at.grant('aws', keys, ['--provider', 'aws', '--audience', authority]);
   const allowed = await at.run(['domain', 'allow', authority, '--grant', 'aws', '--eks-cluster', 'prod']);
   expect(allowed.stdout).toContain(`Added ${authority} to`);
-  expect(allowed.stdout).toContain('grant aws, tokens for the EKS cluster prod.');
+  expect(allowed.stdout).toContain('grant aws, EKS cluster prod.');
   const plugin = {
     apiVersion: 'client.authentication.k8s.io/v1beta1',
     command: 'aws',

@@ -188,7 +188,7 @@ const forged: Readonly<
   'for a name below STS': [bearer(eksUrl({ ...usual, host: 'a.sts.eu-west-1.amazonaws.com' })), unread],
   'for STS in a place that is no region': [
     bearer(eksUrl({ ...usual, host: 'sts.evil.amazonaws.com' })),
-    unread,
+    another,
   ],
   'with a user in the URL': [bearer(changed('https://', 'https://a@')), unread],
   'with a port': [bearer(changed('amazonaws.com/', 'amazonaws.com:8443/')), unread],

@@ -2,7 +2,7 @@ import type { AwsKeys } from '../../../domain/credential.ts';
 import { valuesOf } from '../../http/fields.ts';
 import type { EksPlacement } from '../../policy/domain-map.ts';
 import { type AuthScheme, factsOf, refused } from '../scheme.ts';
-import { regionName, scopeFor } from './scope.ts';
+import { scopeFor } from './scope.ts';
 import {
   algorithm,
   canonicalRequest,
@@ -46,10 +46,9 @@ export const eks: AuthScheme<EksPlacement, never> = {
       const tokens = valuesOf(request.fields, 'authorization');
       if (tokens.length > 0) verifyToken(tokens.join(), cluster, now);
       const host = `sts.${region}.amazonaws.com${region.startsWith('cn-') ? '.cn' : ''}`;
-      const sts = { scheme: 'https', host, port: 443 } as const;
-      scopeFor(sts, { service: null, region: null }, null, regionOf(sealed.credential));
+      const own = regionOf(sealed.credential);
       const at = now - (now % sameTokenMs);
-      const url = presignedUrl({ host, region, cluster, at, lifetimeS }, keysOf(sealed));
+      const url = presignedUrl({ host, own, cluster, at, lifetimeS }, keysOf(sealed));
       return { added: ['Authorization', `Bearer k8s-aws-v1.${Buffer.from(url).toString('base64url')}`] };
     },
   }),
@@ -61,9 +60,7 @@ export function urlOfToken(authorization: string): string | null {
   return encoded === undefined ? null : Buffer.from(encoded, 'base64url').toString('latin1');
 }
 
-const stsUrl = new RegExp(
-  String.raw`^https://(sts\.(?:(${regionName.source.slice(1, -1)})\.)?amazonaws\.com(?:\.cn)?)/\?(.+)$`,
-);
+const stsUrl = /^https:\/\/(sts\.(?:[a-z0-9-]+\.)?amazonaws\.com(?:\.cn)?)\/\?(.+)$/;
 
 /**
  * Checks that a token is for the cluster, and signed with the placeholder: signs the same URL again, and
@@ -74,7 +71,7 @@ const stsUrl = new RegExp(
  */
 function verifyToken(token: string, cluster: string, now: number): void {
   const url = urlOfToken(token);
-  const [, host, region = 'us-east-1', text] = stsUrl.exec(url ?? '') ?? [];
+  const [, host, text] = stsUrl.exec(url ?? '') ?? [];
   const query = new URLSearchParams(text);
   const at = parseTimestamp(query.get('X-Amz-Date') ?? '');
   const seconds = Number(query.get('X-Amz-Expires'));
@@ -92,7 +89,7 @@ function verifyToken(token: string, cluster: string, now: number): void {
     secretAccessKey: secretPlaceholder,
     sessionToken: query.get('X-Amz-Security-Token'),
   };
-  const expected = presignedUrl({ host, region, cluster, at, lifetimeS: seconds }, keys);
+  const expected = presignedUrl({ host, own: null, cluster, at, lifetimeS: seconds }, keys);
   const partsOf = (each: string) => each.split(/[?&]/).toSorted().join('&');
   if (partsOf(url) === partsOf(expected)) return;
   throw refused(
@@ -102,9 +99,10 @@ function verifyToken(token: string, cluster: string, now: number): void {
 }
 
 interface TokenFacts {
-  /** Host of STS, and its region. */
+  /** Host of STS. */
   readonly host: string;
-  readonly region: string;
+  /** The one region of the keys; null: any. */
+  readonly own: string | null;
   readonly cluster: string;
   /** Milliseconds since the epoch. */
   readonly at: number;
@@ -112,8 +110,9 @@ interface TokenFacts {
 }
 
 /** https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html */
-function presignedUrl({ host, region, cluster, at, lifetimeS: seconds }: TokenFacts, keys: AwsKeys): string {
-  const signer = createSigner(keys, { region, service: 'sts' }, at);
+function presignedUrl({ host, own, cluster, at, lifetimeS: seconds }: TokenFacts, keys: AwsKeys): string {
+  const authority = { scheme: 'https', host, port: 443 } as const;
+  const signer = createSigner(keys, scopeFor(authority, { service: null, region: null }, null, own), at);
   const signed = ['host', 'x-k8s-aws-id'];
   const parameters = [
     ['Action', 'GetCallerIdentity'],

@@ -37,7 +37,8 @@ const suffixes = [
 ];
 
 /** `us-east-1`, `us-gov-west-1`, `eu-isoe-west-1`. */
-export const regionName = /^[a-z]{2,4}(?:-[a-z]+)+-\d{1,2}$/;
+const region = String.raw`([a-z]{2,4}(?:-[a-z]+)+-\d{1,2})`;
+const regionName = new RegExp(`^${region}$`);
 
 /** Services whose hosts name the region first. */
 const afterRegion: ReadonlySet<string> = new Set(['es', 'aoss', 'cloudsearch']);
@@ -131,16 +132,14 @@ export function endpointOf(host: string): Endpoint | null {
 }
 
 const clusterName = new RegExp(
-  String.raw`^(?:[a-z0-9-]+\.)+(?:(REGION)\.eks\.amazonaws\.com(?:\.cn)?|eks-cluster\.(REGION)\.api\.(?:aws|amazonwebservices\.com\.cn))$`.replaceAll(
-    'REGION',
-    regionName.source.slice(1, -1),
-  ),
+  String.raw`^(?:[a-z0-9-]+\.)+(?:${region}\.eks\.amazonaws\.com(?:\.cn)?|eks-cluster\.${region}\.api\.(?:aws|amazonwebservices\.com\.cn))(?::\d+)?$`,
+  'i',
 );
 
-/** Returns the region of the endpoint of an EKS cluster; null: the host is no such endpoint. */
+/** Returns the region in the name of an EKS cluster's endpoint; null: the text is no such name. */
 export function regionOfCluster(host: string): string | null {
-  const [, region, ofDualStack] = clusterName.exec(host) ?? [];
-  return region ?? ofDualStack ?? null;
+  const [, usual, ofDualStack] = clusterName.exec(host) ?? [];
+  return usual ?? ofDualStack ?? null;
 }
 
 /**
