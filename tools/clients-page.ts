@@ -59,6 +59,7 @@ const told: Readonly<Record<Exclude<VariableValue, object>, string>> = {
   wget: 'a file with settings',
   hg: 'files with settings, after the previous ones',
   apt: 'a file with settings, which includes the previous one',
+  kube: 'a file with settings, before the previous ones; only if they name a cluster of the domain map',
   git: 'the number of settings; `GIT_CONFIG_KEY_N` and `GIT_CONFIG_VALUE_N` add `http.schannelCheckRevoke=false` to the previous ones',
 };
 

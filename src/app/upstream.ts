@@ -35,7 +35,10 @@ export async function openUpstreamClient(
 ): Promise<UpstreamClient> {
   const reading = { env, cwd: dirname(file) };
   const options = {
-    ca: upstream.ca.map(readAnchors),
+    ca: upstream.ca.map((file) => readAnchors(file)),
+    hostCa: new Map(
+      Array.from(upstream.hostCa, ([host, file]) => [host, readAnchors(file, `upstream.host_ca.${host}`)]),
+    ),
     resolve: upstream.resolve,
     privateAddresses: upstream.privateAddresses,
     proxy: upstream.proxy === null ? null : await openProxy(upstream.proxy, reading),

@@ -189,15 +189,16 @@ export const clients: readonly Client[] = [
     name: 'go',
     title: 'Go, and programs in Go: gh, kubectl, Helm, Terraform, modules',
     programs: ['go', 'gh', 'kubectl', 'helm', 'terraform'],
-    variables: ['SSL_CERT_FILE'],
+    variables: ['SSL_CERT_FILE', 'KUBECONFIG'],
     notes: [
       "On macOS and Windows, Go uses only the system's trust store: add the CA there.",
-      'kubectl reads the roots of a cluster from the kubeconfig: set certificate-authority to the bundle.',
+      'kubectl config writes into the file of the run, which ends with it.',
     ],
     seen: [
       { what: 'net/http', test: 'languages' },
       { what: 'modules', test: 'go' },
       { what: 'gh', test: 'gh' },
+      { what: 'kubectl with EKS', test: 'kubectl' },
       { what: 'skopeo', test: 'skopeo' },
     ],
   },

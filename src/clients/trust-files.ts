@@ -11,6 +11,7 @@ import { makeFolder } from '../lib/os.ts';
 import { packageText, shippedFile } from '../lib/package-files.ts';
 import type { Domain } from '../proxy/policy/domain-map.ts';
 import { javaRoots } from './java.ts';
+import { kubeconfigFor } from './kubeconfig.ts';
 import { bypasses, noProxyEntries, type TrustFiles, variables } from './variables.ts';
 
 /** The files, with notes for the user. */
@@ -24,6 +25,8 @@ interface TrustSources {
   readonly authorityPem: string;
   /** The environment that the programs are started from. */
   readonly parent: NodeJS.ProcessEnv;
+  /** The domain map. Absent: empty. */
+  readonly domains?: readonly Domain[];
 }
 
 /** Java's own default. */
@@ -38,7 +41,7 @@ const javaPassword = 'changeit';
  */
 export async function writeTrustFiles(
   folder: string,
-  { authorityPem, parent }: TrustSources,
+  { authorityPem, parent, domains = [] }: TrustSources,
 ): Promise<WrittenTrust> {
   const machine = machineRoots();
   const added = parentCertificates(parent);
@@ -66,6 +69,9 @@ export async function writeTrustFiles(
   for (const [name, content] of Object.entries(wanted)) await writeWhole(join(folder, name), content);
   const apt = await aptSettings(parent, aptFile, bundleFile);
   if (apt !== null) await writeWhole(aptFile, apt);
+  const kubeFile = join(folder, 'kubeconfig');
+  const kubeconfig = kubeconfigFor(kubeFile, { parent, domains, authorityPem });
+  if (kubeconfig !== null) await writeWhole(kubeFile, kubeconfig.text);
   const wget = await ownWgetFile(parent, join(folder, 'wgetrc'));
   return {
     caFile: join(folder, 'ca.pem'),
@@ -77,6 +83,7 @@ export async function writeTrustFiles(
     wgetFile: wget === null ? join(folder, 'wgetrc') : null,
     hgrcPath: await hgrcPath(parent, hgrc),
     aptFile: apt === null ? null : aptFile,
+    kubeconfig: kubeconfig?.value ?? null,
     notes: [
       ...added.notes,
       ...java.notes,

@@ -20,6 +20,7 @@ import { javaOptions } from './java.ts';
  * - `wget`: a file of settings.
  * - `hg`: files of settings, ours behind those that are there.
  * - `apt`: a file of settings, which takes in the one that is there.
+ * - `kube`: files of settings, ours in front of those that are there.
  * - `git`: the number of git settings in variables, with ours in two further variables.
  * - `{ text }`: this.
  */
@@ -34,6 +35,7 @@ export type VariableValue =
   | 'wget'
   | 'hg'
   | 'apt'
+  | 'kube'
   | 'git'
   | { readonly text: string };
 
@@ -234,6 +236,12 @@ export const variables = [
     value: 'apt',
     why: 'Settings of apt with its roots for https; includes the previous file.',
   },
+  // kubectl and Helm merge these files; the first one that has an entry decides.
+  {
+    name: 'KUBECONFIG',
+    value: 'kube',
+    why: 'Roots of the clusters that are in the domain map, before the usual files.',
+  },
 ] as const satisfies readonly ClientVariable[];
 
 export type VariableName = (typeof variables)[number]['name'];
@@ -329,6 +337,8 @@ export interface TrustFiles {
   readonly hgrcPath: string | null;
   /** Value of `APT_CONFIG`, a file that includes the file of the person; null: apt could not read it. */
   readonly aptFile: string | null;
+  /** Value of `KUBECONFIG`: our file, followed by those of the user; null: they name no cluster of the map. */
+  readonly kubeconfig: string | null;
 }
 
 interface ClientSettings {
@@ -414,6 +424,8 @@ function valueOf(
       return trust.hgrcPath;
     case 'apt':
       return trust.aptFile;
+    case 'kube':
+      return trust.kubeconfig;
     default:
       return value.text;
   }

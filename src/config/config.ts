@@ -2,6 +2,7 @@ import { dirname, resolve } from 'node:path';
 import { canonicalHost, isOwn } from '../proxy/policy/authority.ts';
 import { type Domain, isPattern, parsePattern } from '../proxy/policy/domain-map.ts';
 import { defaultLimits, type LimitName, type Limits, limitTable } from '../proxy/policy/limits.ts';
+import { regionOfCluster } from '../proxy/schemes/sigv4/scope.ts';
 import type { DomainRules } from '../proxy/policy/rule.ts';
 import { type AgentIssuer, toAgentIssuers } from './agent-issuers.ts';
 import { type AdminConfig, toAdminConfig } from './admin.ts';
@@ -164,7 +165,12 @@ function toDomain(key: string, value: ConfigValues['domains'][string], origin: s
   const { grant, allow_plain_http: allowPlainHttp, leak_guard: leakGuard, leak_limit: leakLimit } = value;
   const { foreign_credentials: foreignCredentials, also, mints } = value;
   const use = { grant, allowPlainHttp, leakGuard, leakLimit, foreignCredentials, also, mints };
-  return [{ pattern, action: { kind: 'grant', ...use }, origin }];
+  const domain: Domain = { pattern, action: { kind: 'grant', ...use }, origin };
+  const { eks_cluster: cluster } = value;
+  const region = regionOfCluster(pattern.host);
+  // The schema rejects another host.
+  if (cluster === undefined || region === null) return [domain];
+  return [{ ...domain, as: { kind: 'eks', cluster, region } }];
 }
 
 function toLimits(set: ConfigValues['limits']): Limits {
@@ -181,7 +187,9 @@ export function findSameKeys(document: ConfigDocument): Problem[] {
   const upstream = asMap(root['upstream']);
   return [
     ...sameKeys(document, ['domains'], root['domains'], patternOf),
-    ...sameKeys(document, ['upstream', 'resolve'], upstream['resolve'], (key) => canonicalHost(key) ?? key),
+    ...['host_ca', 'resolve'].flatMap((map) =>
+      sameKeys(document, ['upstream', map], upstream[map], (key) => canonicalHost(key) ?? key),
+    ),
     ...sameKeys(document, ['upstream', 'client_certificates'], upstream['client_certificates'], patternOf),
   ];
 }

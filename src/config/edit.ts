@@ -25,6 +25,9 @@ export interface DomainEdit {
   readonly key: string | null;
 }
 
+/** Settings of an entry besides its grant that `allowDomain` writes. */
+const settings = ['allow_plain_http', 'eks_cluster'] as const;
+
 /**
  * Allows the hosts of a pattern the credential of a grant.
  *
@@ -35,14 +38,15 @@ export function allowDomain(
   text: string,
   pattern: string,
   grant: string,
-  { allowPlainHttp = false }: { readonly allowPlainHttp?: boolean } = {},
+  more: Readonly<Partial<Record<(typeof settings)[number], string | boolean | undefined>>> = {},
 ): DomainEdit {
   if (!isName(grant)) {
     throw new SidekeyError('input_invalid', 'That is no name of a grant.', {
       hint: hintOf`letters, digits, dots, dashes and underscores; ${remedy('grant.list')} shows the names`,
     });
   }
-  return put(text, pattern, allowPlainHttp ? { grant, allow_plain_http: true } : { grant });
+  const set = Object.entries(more).filter((pair): pair is [string, string | true] => Boolean(pair[1]));
+  return put(text, pattern, { grant, ...Object.fromEntries(set) });
 }
 
 /** Makes a pattern's hosts a blind tunnel, or denies them. @throws as `allowDomain` */
@@ -138,21 +142,22 @@ function put(text: string, pattern: string, value: DomainValue): DomainEdit {
 
 /** Reports whether an entry has more than its grant, such as rules, which a change of the grant must keep. */
 function hasRules(current: unknown): boolean {
-  return Object.keys(asMap(current)).some((name) => name !== 'grant' && name !== 'allow_plain_http');
+  return Object.keys(asMap(current)).some(
+    (name) => name !== 'grant' && !settings.some((each) => each === name),
+  );
 }
 
 function putGrant(
   text: string,
   key: string,
-  { allow_plain_http: allowPlainHttp = false }: Readonly<Record<string, unknown>>,
+  current: Readonly<Record<string, unknown>>,
   wanted: Readonly<Record<string, string | boolean>>,
 ): string {
-  if (allowPlainHttp !== (wanted['allow_plain_http'] ?? false)) {
-    throw new SidekeyError(
-      'config_invalid',
-      `The entry ${key} has rules, and allow_plain_http is to be changed.`,
-      { hint: 'change allow_plain_http by hand, beside the rules; nothing was changed' },
-    );
+  const changed = settings.find((name) => (current[name] ?? false) !== (wanted[name] ?? false));
+  if (changed !== undefined) {
+    throw new SidekeyError('config_invalid', `The entry ${key} has rules, and ${changed} is to be changed.`, {
+      hint: `change ${changed} by hand, beside the rules; nothing was changed`,
+    });
   }
   return putValue(text, ['domains', key, 'grant'], String(wanted['grant']));
 }
@@ -179,8 +184,8 @@ function lookUp(text: string, pattern: string): { canonical: string; key: string
 
 function sameValue(current: unknown, value: DomainValue): boolean {
   if (typeof current === 'string' || typeof value === 'string') return current === value;
-  const { grant, allow_plain_http: allowPlainHttp = false } = asMap(current);
-  return grant === value['grant'] && allowPlainHttp === (value['allow_plain_http'] ?? false);
+  const entry = asMap(current);
+  return ['grant', ...settings].every((name) => (entry[name] ?? false) === (value[name] ?? false));
 }
 
 function asMap(value: unknown): Readonly<Record<string, unknown>> {

@@ -3,6 +3,7 @@ import { parsePostgresUrl, type PostgresAddress } from '../lib/postgres.ts';
 import { text } from '../lib/text.ts';
 import { foreignCredentials, leakGuards } from '../proxy/policy/domain-map.ts';
 import { type LimitName, limitTable } from '../proxy/policy/limits.ts';
+import { regionOfCluster } from '../proxy/schemes/sigv4/scope.ts';
 import { agentIssuersSchema } from './agent-issuers.ts';
 import { adminSchema } from './admin.ts';
 import { approvalsSchema } from './approvals.ts';
@@ -100,6 +101,11 @@ const domain = z
           .boolean()
           .prefault(false)
           .meta({ description: 'Also over plain http, where everybody on the way can read the credential.' }),
+        eks_cluster: text<string>(
+          { description: 'The name of the EKS cluster with this endpoint, which tokens are signed for.' },
+          (value) =>
+            /^[A-Za-z0-9][\w-]{0,99}$/.test(value) ? value : { problem: 'is not a name of an EKS cluster' },
+        ).optional(),
         leak_guard: z.enum(leakGuards).optional().meta({
           description:
             'How responses that show the credential are handled: auto (error pages and echo endpoints are redacted), redact (all are), refuse, off. Default: auto.',
@@ -291,6 +297,14 @@ export const configSchema = z
       .meta({ description: 'Servers of HashiCorp Vault and OpenBao that hold credentials of grants.' }),
     domains: z
       .record(keyOf(domainPattern('host'), 'host, host:port or *.suffix.'), domain)
+      .superRefine((entries, context) => {
+        for (const [host, entry] of Object.entries(entries)) {
+          if (typeof entry === 'string' || entry.eks_cluster === undefined) continue;
+          const message = 'is for one endpoint of EKS, such as ID.gr7.eu-west-1.eks.amazonaws.com';
+          if (regionOfCluster(host) === null)
+            context.addIssue({ code: 'custom', path: [host, 'eks_cluster'], message });
+        }
+      })
       .prefault({})
       .meta({ description: 'The allowed-domains map. The most specific entry wins.' }),
     policies: z

@@ -109,6 +109,13 @@ export const upstreamSchema = z.strictObject({
     .array(pathText('A PEM file.'))
     .prefault([])
     .meta({ description: 'PEM files with trust anchors, in addition to those of the system.' }),
+  host_ca: z
+    .record(
+      keyOf(hostName('host'), 'A host name.'),
+      pathText('A PEM file with trust anchors, in place of all others.'),
+    )
+    .prefault({})
+    .meta({ description: 'Trust anchors of one host alone, such as the endpoint of a Kubernetes cluster.' }),
   resolve: z
     .record(keyOf(hostName('host'), 'A host name.'), address('The address to dial for that host.'))
     .prefault({})
@@ -132,6 +139,8 @@ export const upstreamSchema = z.strictObject({
 export interface UpstreamConfig {
   /** Paths of PEM files with trust anchors besides the system's. */
   readonly ca: readonly string[];
+  /** Host → path of a PEM file with its only trust anchors. */
+  readonly hostCa: ReadonlyMap<string, string>;
   /** Host → address, like `curl --resolve`. */
   readonly resolve: ReadonlyMap<string, string>;
   /** CIDRs that may be dialed besides public addresses. */
@@ -182,9 +191,8 @@ export function toUpstreamConfig(
   };
   return {
     ca: values.ca.map(absolute),
-    resolve: new Map(
-      Object.entries(values.resolve).map(([host, pinned]) => [canonicalHost(host) ?? host, pinned]),
-    ),
+    hostCa: byHost(values.host_ca, absolute),
+    resolve: byHost(values.resolve, (pinned) => pinned),
     privateAddresses: values.private_addresses,
     proxy: toProxy(values.proxy, originOf(['upstream', 'proxy', 'password'])),
     noProxy: {
@@ -199,6 +207,10 @@ export function toUpstreamConfig(
       return { pattern, files: filesOf(value, absolute), passphrase: value.passphrase ?? null, origin };
     }),
   };
+}
+
+function byHost(written: Readonly<Record<string, string>>, read: (value: string) => string) {
+  return new Map(Object.entries(written).map(([host, value]) => [canonicalHost(host) ?? host, read(value)]));
 }
 
 function toProxy(value: z.output<typeof proxy> | undefined, origin: string): UpstreamProxyConfig | null {

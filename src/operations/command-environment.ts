@@ -39,7 +39,7 @@ export async function commandEnvironment(
   const parent = withoutNpx(inherited);
   const folder = trustFiles ?? (await privateFolder());
   try {
-    const written = await writeTrustFiles(folder, { authorityPem, parent });
+    const written = await writeTrustFiles(folder, { authorityPem, parent, domains: config().domains });
     // A program that outlives the command starts without its folder, but not without a file of NODE_OPTIONS.
     const isLasting = trustFiles === null && !isExecutable;
     const trust = isLasting ? { ...written, nodeFile: shippedFile('node-proxy.cjs') } : written;

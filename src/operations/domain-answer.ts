@@ -18,6 +18,7 @@ export const domainShape = z
     origin: z.string().describe('Place in the config file.'),
     grant: z.string().optional(),
     allow_plain_http: z.boolean().optional(),
+    eks_cluster: z.string().optional(),
     leak_guard: z.string().optional(),
     leak_limit: z.unknown().optional(),
     foreign_credentials: z.string().optional(),
@@ -33,13 +34,14 @@ export const domainShape = z
   .meta({ id: 'Domain' });
 
 export function domainAnswer(domain: Domain, grants: Offers, now: number): z.input<typeof domainShape> {
-  const { pattern, action, origin, rules } = domain;
+  const { pattern, action, origin, rules, as } = domain;
   const common = { domain: pattern.text, action: action.kind, origin };
   if (action.kind !== 'grant') return common;
   return {
     ...common,
     grant: action.grant,
     allow_plain_http: action.allowPlainHttp,
+    ...(as === undefined ? {} : { eks_cluster: as.cluster }),
     leak_guard: action.leakGuard ?? 'auto',
     ...(action.leakLimit === undefined ? {} : { leak_limit: action.leakLimit }),
     foreign_credentials: action.foreignCredentials ?? 'record',

@@ -137,12 +137,17 @@ export const allowHost = changing({
   ...shared,
   id: 'domain.allow',
   summary: 'Add the credential of a grant to requests for a host.',
-  input: z.strictObject({ host: text, grant: text, allow_plain_http: z.boolean().optional() }),
+  input: z.strictObject({
+    host: text,
+    grant: text,
+    allow_plain_http: z.boolean().optional(),
+    eks_cluster: text.optional().describe('Name of the EKS cluster with this endpoint.'),
+  }),
   check: ({ host, grant }) => void allowDomain(anyConfig, host, grant),
-  run: (parts, { host, grant, allow_plain_http: allowPlainHttp = false }) =>
+  run: (parts, { host, grant, ...more }) =>
     changeMap(parts, {
-      edit: (before) => allowDomain(before, host, grant, { allowPlainHttp }),
-      summary: `grant ${grant}${allowPlainHttp ? ', also over plain http' : ''}`,
+      edit: (before) => allowDomain(before, host, grant, more),
+      summary: `grant ${grant}${more.eks_cluster ? `, EKS cluster ${more.eks_cluster}` : ''}${more.allow_plain_http ? ', also over plain http' : ''}`,
       warnings: (config) => audienceWarnings(parts, config, host, grant),
     }),
 });

@@ -122,7 +122,7 @@ export const foreignTexts: Readonly<Record<ForeignCredentials | 'unset', string>
 };
 
 /** Action of an entry in a few words. */
-export function describeAction({ action }: Domain): string {
+export function describeAction({ action, as }: Domain): string {
   switch (action.kind) {
     case 'tunnel':
       return 'tunnel (blind, no credential)';
@@ -131,6 +131,7 @@ export function describeAction({ action }: Domain): string {
     case 'grant':
       return [
         `grant ${[action, ...(action.also ?? [])].map(({ grant }) => grant).join(' and ')}`,
+        as === undefined ? '' : `, EKS cluster ${as.cluster}`,
         action.allowPlainHttp ? ', also over plain http' : '',
         leakGuardTexts[action.leakGuard ?? 'auto'].inMap,
       ].join('');

@@ -66,7 +66,8 @@ export const getEnvironment = reading({
     }
     // Before the lease, to reject unsuitable values first.
     const folder = trustFolder(config.ca.directory, parent);
-    const trust = await writeTrustFiles(folder, { authorityPem: authority.certificatePem, parent });
+    const { certificatePem: authorityPem } = authority;
+    const trust = await writeTrustFiles(folder, { authorityPem, parent, domains: config.domains });
     const terms = { purpose: 'sidekey env', ttlMs: input.ttl ?? null, idleMs: null, maxUses: null };
     const made =
       agent === undefined

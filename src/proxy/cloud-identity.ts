@@ -12,6 +12,7 @@ import {
   type PlaceholderForm,
   readForm,
 } from './placeholders/codes.ts';
+import { secretPlaceholder } from './schemes/sigv4/eks.ts';
 
 /**
  * Endpoints at which SDKs of clouds get credentials of a machine. Here they get placeholders, which grant
@@ -80,11 +81,10 @@ export function cloudAnswer(
   const end = Math.floor(now / 1_000) + lifetimeS;
   if (path === awsEndpoint) {
     const make = minted('AWS_CONTAINER_CREDENTIALS_FULL_URI');
-    const secret = make('sidekeyPlaceholder0000000000000000000000');
     return {
       AccessKeyId: make('ASIASIDE000000000000'),
-      SecretAccessKey: secret,
-      Token: secret,
+      SecretAccessKey: secretPlaceholder,
+      Token: secretPlaceholder,
       Expiration: `${new Date(end * 1_000).toISOString().slice(0, 19)}Z`,
     };
   }

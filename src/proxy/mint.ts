@@ -6,6 +6,7 @@ import { formOf, mayMint } from './mint-answer.ts';
 import type { Mints } from './mint-reply.ts';
 import type { MintRow } from './policy/domain-map.ts';
 import { bringsOwn, isGranted, type Request } from './request.ts';
+import { secretPlaceholder } from './schemes/sigv4/eks.ts';
 
 /**
  * Returns the rows for the answer to a request; undefined: none match. A credential that the client brings
@@ -51,6 +52,7 @@ export function mintsOf(request: Request): Mints | undefined {
       const placeholders = new Map([[written, placeholder]]);
       if (keys !== null)
         placeholders
+          .set(written, secretPlaceholder)
           .set(keys.sessionToken, code)
           .set(keys.accessKeyId, services.placeholders.make(accessKeyForm, holder, minted.grant.id));
       return { ...minted, placeholders };

@@ -109,8 +109,10 @@ export function snapshotOf(
   const ofDomains = domains.flatMap(
     ({ action }) => (action.kind === 'grant' ? action.mints : null) ?? noRows,
   );
+  const map = createDomainMap(domains);
+  const isPlaced = domains.some(({ as }) => as !== undefined);
   return {
-    policy: { domains: createDomainMap(domains), unmatched: proxy.unmatchedHosts },
+    policy: { domains: map, unmatched: proxy.unmatchedHosts },
     agents: callerMode(proxy),
     limits,
     dialer,
@@ -124,6 +126,8 @@ export function snapshotOf(
         name === mint && matchesAnyPattern(patternsOf(goesTo), to.authority);
       const row = mint === null ? undefined : [...mints, ...ofDomains].find(isRow);
       if (row !== undefined && row.as !== null) return row.as;
+      const as = isPlaced ? map.match(to.authority)?.as : undefined;
+      if (as !== undefined) return as;
       return places === undefined ? bearer : placementAt(places, to);
     },
     provider: (name) => providers.get(name),

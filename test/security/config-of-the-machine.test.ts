@@ -107,6 +107,7 @@ const ofMachine = {
     'upstream: {}',
     'upstream: { client_certificates: { h.test: { pfx: /x } } }',
   ],
+  'upstream.host_ca.*': ['upstream: {}', 'upstream: { host_ca: { h.test: /x } }'],
   'vaults.*.ca': [
     'vaults: { a: { address: "https://v.test", token: env:T } }',
     'vaults: { a: { address: "https://v.test", token: env:T, ca: /x } }',
@@ -270,12 +271,12 @@ const harmless = [
   ...below('agent_issuers', '{} .*.issuer .*.trust_domain .*.audience .*.max_age .*.agents{}', ''),
   ...below('agent_issuers.*.agents.*', claims, ''),
   ...below('agent_issuers.*.agents.*[]', claims, ''),
-  ...below('upstream', 'resolve{} resolve.* private_addresses[] proxy.user no_proxy[] client_certificates{}'),
+  ...below('upstream', 'resolve{} resolve.* private_addresses[] proxy.user no_proxy[] client_certificates{} host_ca{}'),
   ...below('vaults', '{} .*.namespace .*.approle.role_id .*.approle.mount', ''),
   ...below('vaults.*', 'kubernetes.role kubernetes.mount jwt.role jwt.mount'),
   ...below(
     'domains',
-    '{} .*.grant .*.also[].grant .*.also[].as.header .*.also[].as.prefix .*.also[].as.query',
+    '{} .*.grant .*.eks_cluster .*.also[].grant .*.also[].as.header .*.also[].as.prefix .*.also[].as.query',
     '',
   ),
   ...below('domains.*.mints[]', mints),

@@ -6,6 +6,7 @@ import { readAhead, type Reply } from '../http/message.ts';
 import { contentCodings, decodedBody } from '../../lib/content-coding.ts';
 import type { SidekeyError } from '../../lib/errors.ts';
 import { type Authority, authorityText } from '../policy/authority.ts';
+import { urlOfToken } from '../schemes/sigv4/eks.ts';
 import {
   agentHolder,
   anyone,
@@ -65,7 +66,7 @@ export function placeholdersInFields(
   for (let i = 0; i < fields.length; i += 2) {
     const value = fields[i + 1]!;
     const isOther = !(fields[i]!.length === 13 && fields[i]!.toLowerCase() === 'authorization');
-    const fieldCodes = codes.find(isOther ? value : (basicPair(value) ?? value));
+    const fieldCodes = codes.find(isOther ? value : (basicPair(value) ?? urlOfToken(value) ?? value));
     if (fieldCodes.length === 0) continue;
     all = [...all, ...fieldCodes];
     if (isOther) inOtherFields = [...inOtherFields, ...fieldCodes];

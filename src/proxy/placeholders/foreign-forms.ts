@@ -1,6 +1,7 @@
 import { looksLikeJwt } from '../../grants/token-expiry.ts';
 import type { RawFields } from '../http/fields.ts';
 import type { CredentialFinder } from '../schemes/forms.ts';
+import { urlOfToken } from '../schemes/sigv4/eks.ts';
 import { forgivingName } from '../schemes/parameters.ts';
 import { basicPair, type PlaceholderCodes } from './codes.ts';
 
@@ -39,7 +40,7 @@ export function foreignInFields(fields: RawFields, forms: KnownForms): Searched<
     const left = parts.filter((part) => {
       if (part.length < least) return true;
       // A user name and a password are two texts.
-      const texts = basicPair(part)?.split(':') ?? [part];
+      const texts = basicPair(part)?.split(':') ?? [urlOfToken(part) ?? part];
       const form = texts.map((text) => formOf(name, text, forms)).find((each) => each !== null);
       if (form !== undefined) found.push(`the header ${name} (${form})`);
       return form === undefined;

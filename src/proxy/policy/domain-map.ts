@@ -11,11 +11,16 @@ export interface Domain {
     ({ readonly kind: 'grant' } & GrantUse) | { readonly kind: 'tunnel' } | { readonly kind: 'deny' };
   /** Position in the config, for messages. */
   readonly origin: string;
+  /** Placement of the credential, only with a grant; absent: that of the provider. */
+  readonly as?: EksPlacement;
   /** Rules for requests, only with a grant. Without rules, all are allowed. */
   readonly rules?: DomainRules;
   /** Additional rules, each of which can only restrict. Not in the config file. */
   readonly additionalRules?: readonly DomainRules[];
 }
+
+/** A token for a cluster of Amazon EKS. */
+export type EksPlacement = { readonly kind: 'eks'; readonly cluster: string; readonly region: string };
 
 /** The grant for the credential of a request, and its settings. */
 export interface GrantUse {

@@ -169,6 +169,8 @@ export function tlsFault(peer: Peer, cause: Error, { hasCa = false, isOpen = fal
   return new SidekeyError('upstream_tls', sentence, { hint, cause });
 }
 
+const ownCa = 'upstream.ca (for this host alone: upstream.host_ca)';
+
 /** Returns the fault of a chain that ends at no trust anchor; null: another fault. */
 function unknownIssuer(code: string, hasCa: boolean): Omit<Fault, 'code'> | null {
   const none = hasCa ? 'no certificate in upstream.ca is of its issuer: ' : '';
@@ -177,14 +179,14 @@ function unknownIssuer(code: string, hasCa: boolean): Omit<Fault, 'code'> | null
     case 'UNABLE_TO_VERIFY_LEAF_SIGNATURE':
       return {
         reason: 'it sent one certificate, and no issuer of that is trusted',
-        hint: `${none}if a company’s or a private CA issued it, add the certificate of that CA to upstream.ca; if a public CA did, the server lacks the intermediate certificate: ${tellOperator}, and add that one to upstream.ca until then`,
+        hint: `${none}if a company’s or a private CA issued it, add the certificate of that CA to ${ownCa}; if a public CA did, the server lacks the intermediate certificate: ${tellOperator}, and add that one to upstream.ca until then`,
       };
     case 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY':
     case 'SELF_SIGNED_CERT_IN_CHAIN':
     case 'CERT_UNTRUSTED':
       return {
         reason: 'the root of its certificate is not trusted',
-        hint: `${none}if a company’s or a private CA issued it, add the root certificate of that CA to upstream.ca`,
+        hint: `${none}if a company’s or a private CA issued it, add the root certificate of that CA to ${ownCa}`,
       };
     case 'DEPTH_ZERO_SELF_SIGNED_CERT':
       return {

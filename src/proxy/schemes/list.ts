@@ -8,6 +8,7 @@ import { clientCertificate } from './mtls.ts';
 import { path } from './path.ts';
 import { query } from './query.ts';
 import type { AuthScheme } from './scheme.ts';
+import { eks } from './sigv4/eks.ts';
 import { sigv4 } from './sigv4/sigv4.ts';
 
 /** All schemes, in the order of the config schema. */
@@ -23,6 +24,7 @@ export const schemes: readonly AuthScheme[] = [
   json,
   form,
   sigv4,
+  eks,
   hmac,
   clientCertificate,
   dpop,

@@ -19,6 +19,8 @@ import type { OwnFetch } from './token-fetch.ts';
 interface UpstreamClientOptions {
   /** Trust anchors besides the system's, as PEM. */
   readonly ca: readonly string[];
+  /** Host → its only trust anchors, as PEM. */
+  readonly hostCa?: ReadonlyMap<string, string>;
   readonly resolve: ReadonlyMap<string, string>;
   /** CIDRs. */
   readonly privateAddresses: readonly string[];
@@ -47,7 +49,7 @@ export function createUpstreamClient(options: UpstreamClientOptions) {
     proxy,
     exceptions: noProxy,
   });
-  const trust = createTrust(options.ca, options.clientCertificates);
+  const trust = createTrust(options.ca, options.clientCertificates, options.hostCa);
   const dialer = createDialer({
     route,
     trust,

@@ -189,33 +189,42 @@ type ClientMaterial = { readonly passphrase?: string | undefined } & (
 let anchored: { readonly extra: string; readonly context: SecureContext } | null = null;
 
 /**
- * Returns the TLS context of a peer. Trust anchors: the roots of the system and of Node, and `upstream.ca`.
- * Verification cannot be turned off. Client certificate: that of the grant, else that of the authority's
- * pattern, else none. Each context is created at its first use, because reading the system's store takes tens
- * of milliseconds.
+ * Returns the TLS context of a peer. Trust anchors: those of its host alone, else the roots of the system and
+ * of Node, and `upstream.ca`. Verification cannot be turned off. Client certificate: that of the grant, else
+ * that of the authority's pattern, else none. Each context is created at its first use, because reading the
+ * system's store takes tens of milliseconds.
  *
+ * @param ofHosts host → its only trust anchors, as PEM; null: `extra` are all trust anchors
  * @throws SidekeyError `config_invalid` at once, if a client certificate cannot be used
  */
 export function createTrust(
   extra: readonly string[],
   certificates: readonly ClientCertificate[] = [],
+  ofHosts: ReadonlyMap<string, string> | null = new Map(),
 ): (peer: Peer) => SecureContext {
   certificates.forEach(assertUsable);
   const byPattern = createPatternMap(certificates);
   const ofPatterns = new Map<ClientCertificate | null, SecureContext>();
   const ofGrants = new WeakMap<ClientIdentity, SecureContext>();
+  const pinned = new Map(
+    Array.from(ofHosts ?? [], ([host, ca]) => [host, createTrust([ca], certificates, null)]),
+  );
+  const roots = () => [...getCACertificates('default'), ...getCACertificates('system')];
   const contextWith = (material: SecureContextOptions = {}) =>
     createSecureContext({
       ...material,
-      ca: [...new Set([...getCACertificates('default'), ...getCACertificates('system'), ...extra])],
+      ca: [...new Set([...(ofHosts === null ? [] : roots()), ...extra])],
       minVersion: 'TLSv1.2',
     });
   const withoutCertificate = () => {
+    if (ofHosts === null) return contextWith();
     const own = extra.join('');
     if (anchored?.extra !== own) anchored = { extra: own, context: contextWith() };
     return anchored.context;
   };
   return (peer) => {
+    const ofHost = pinned.get(peer.host);
+    if (ofHost !== undefined) return ofHost(peer);
     if (peer.identity !== undefined) {
       let context = ofGrants.get(peer.identity);
       if (context === undefined)
@@ -235,22 +244,23 @@ export function createTrust(
 const pemHeader = '-----BEGIN CERTIFICATE-----';
 
 /**
- * Returns the certificates of a file of `upstream.ca` as PEM.
+ * Returns the certificates of a file as PEM.
  *
+ * @param key key of the config that names the file
  * @throws SidekeyError `config_invalid` if the file cannot be read or has none
  */
-export function readAnchors(file: string): string {
-  const hint = 'upstream.ca takes paths of PEM files with CERTIFICATE blocks';
+export function readAnchors(file: string, key = 'upstream.ca'): string {
+  const hint = `${key} takes paths of PEM files with CERTIFICATE blocks`;
   try {
     const [, ...blocks] = readFileSync(file, 'utf8').split(pemHeader);
     if (blocks.length === 0) {
-      throw new SidekeyError('config_invalid', `upstream.ca: ${file} holds no certificate.`, { hint });
+      throw new SidekeyError('config_invalid', `${key}: ${file} holds no certificate.`, { hint });
     }
     // OpenSSL reads up to the first block that it cannot parse, and silently ignores the rest.
     return blocks.map((block) => new X509Certificate(`${pemHeader}${block}`).toString()).join('');
   } catch (cause) {
     if (cause instanceof SidekeyError) throw cause;
-    const sentence = `upstream.ca: ${file} cannot be read as certificates.`;
+    const sentence = `${key}: ${file} cannot be read as certificates.`;
     throw new SidekeyError('config_invalid', sentence, { hint, cause });
   }
 }

@@ -113,7 +113,7 @@ class Verified:
         at = datetime.datetime.strptime(timestamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.timezone.utc)
         age = (datetime.datetime.now(datetime.timezone.utc) - at).total_seconds()
         check(-900 < age < (int(query["X-Amz-Expires"]) if self.is_presigned else 900), "RequestTimeTooSkewed")
-        self.mode = headers.get("X-Amz-Content-SHA256") or ("UNSIGNED-PAYLOAD" if self.is_presigned else None)
+        self.mode = headers.get("X-Amz-Content-SHA256") or ("UNSIGNED-PAYLOAD" if self.is_presigned and self.service == "s3" else None)
         check(self.mode or self.service != "s3", "x-amz-content-sha256 is missing")
         self.body = self.read()
         expected = self.mode or sha256(self.body)
@@ -259,6 +259,8 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(206, whole[first : last + 1], Content_Range=f"bytes {first}-{last}/{len(whole)}", **fields)
 
     def sts(self, it):
+        if "Action=GetCallerIdentity" in self.path:
+            return self.answer(200, f"<GetCallerIdentityResponse><Account>{it.id}</Account></GetCallerIdentityResponse>".encode())
         asked = dict(parse_qsl(it.body.decode()))
         if asked.get("Action") == "GetCallerIdentity":
             who = "<Arn>arn:aws:sts::123456789012:assumed-role/agents/a</Arn><UserId>AROA:a</UserId><Account>123456789012</Account>"

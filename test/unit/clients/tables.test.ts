@@ -13,6 +13,7 @@ const trust = {
   wgetFile: '/t/wgetrc',
   hgrcPath: '/etc/mercurial/hgrc:/t/hgrc',
   aptFile: '/t/apt.conf',
+  kubeconfig: '/t/kubeconfig:/home/a/.kube/config',
 };
 const settings = {
   proxy: { url: 'http://a:secret-token@127.0.0.1:8377', host: '127.0.0.1', port: 8377 },

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
 import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { rootCertificates } from 'node:tls';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { issueLeaf, makeAuthority, validFor } from '../../../examples/helpdesk/certificate.ts';
@@ -9,6 +9,7 @@ import { certificatesIn } from '../../../src/ca/trust-bundle.ts';
 import { certificatesWithin, javaRoots } from '../../../src/clients/java.ts';
 import { writeTrustFiles } from '../../../src/clients/trust-files.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
+import { patternOf } from '../proxy/policy/policy-for-test.ts';
 import { hasProgram } from '../ca/ca-for-test.ts';
 
 const noKeytool = !hasProgram('keytool', '-help');
@@ -137,6 +138,24 @@ describe('the trust files', () => {
       join(prefix, 'etc', 'mercurial', 'hgrc.d'),
       join(prefix, 'etc', 'mercurial', 'hgrc'),
     ]);
+  });
+
+  test('have a kubeconfig before those of the user, and once, if these name a cluster of the map', async () => {
+    const action = { kind: 'grant', grant: 'aws', allowPlainHttp: false } as const;
+    const domains = [{ pattern: patternOf('*.eks.amazonaws.com'), origin: 'domains', action }];
+    const cluster = { name: 'a', cluster: { server: 'https://a.eks.amazonaws.com' } };
+    const [own, missing] = [await fileWith(JSON.stringify({ clusters: [cluster] })), '/not-there'];
+    const folder = await tempFolder();
+    const valueFor = async (parent: NodeJS.ProcessEnv) =>
+      (await writeTrustFiles(folder, { authorityPem: ours, parent, domains })).kubeconfig;
+    const value = [join(folder, 'kubeconfig'), missing, own].join(delimiter);
+    expect(await valueFor({ KUBECONFIG: [missing, own].join(delimiter) })).toBe(value);
+    expect(await valueFor({ KUBECONFIG: value })).toBe(value);
+    expect(await valueFor({ KUBECONFIG: missing, HOME: folder })).toBeNull();
+    await mkdir(join(folder, '.kube'));
+    await writeFile(join(folder, '.kube', 'config'), JSON.stringify({ clusters: [cluster] }));
+    const usual = [join(folder, 'kubeconfig'), join(folder, '.kube', 'config')].join(delimiter);
+    expect(await valueFor({ HOME: folder })).toBe(usual);
   });
 
   test('include the apt settings of APT_CONFIG, even if APT_CONFIG already names the file of Sidekey', async () => {

@@ -100,7 +100,7 @@ const text = (value: string): string => `version: 1\ndomains:\n  a.b: ${value}\n
 describe('replacing an entry', () => {
   test('keeps its position in any YAML style, and reports the change', () => {
     const text = commented.replace('api.github.com:', 'API.GitHub.com.:');
-    expect(allowDomain(text, 'api.github.com', 'other', { allowPlainHttp: true })).toEqual({
+    expect(allowDomain(text, 'api.github.com', 'other', { allow_plain_http: true })).toEqual({
       change: 'replaced',
       pattern: 'api.github.com',
       key: 'API.GitHub.com.',
@@ -125,7 +125,8 @@ describe('replacing an entry', () => {
   test('changes no byte when the entry has the same value', () => {
     const text = 'version: 1\ndomains:\n  a.b:   {allow_plain_http: false,   grant: "x"}\n';
     expect(allowDomain(text, 'A.b', 'x')).toEqual({ text, change: 'unchanged', pattern: 'a.b', key: 'a.b' });
-    expect(allowDomain(text, 'a.b', 'x', { allowPlainHttp: true }).change).toBe('replaced');
+    expect(allowDomain(text, 'a.b', 'x', { allow_plain_http: true }).change).toBe('replaced');
+    expect(allowDomain(text, 'a.b', 'x', { eks_cluster: 'prod' }).change).toBe('replaced');
   });
 });
 
@@ -305,8 +306,11 @@ domains:
   });
 
   test('is refused when the change would touch more than the grant', () => {
-    expect(() => allowDomain(ruled, 'api.github.com', 'github', { allowPlainHttp: true })).toThrow(
+    expect(() => allowDomain(ruled, 'api.github.com', 'github', { allow_plain_http: true })).toThrow(
       'The entry api.github.com has rules, and allow_plain_http is to be changed.',
+    );
+    expect(() => allowDomain(ruled, 'api.github.com', 'github', { eks_cluster: 'prod' })).toThrow(
+      'The entry api.github.com has rules, and eks_cluster is to be changed.',
     );
   });
 });

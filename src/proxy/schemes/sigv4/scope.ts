@@ -37,7 +37,8 @@ const suffixes = [
 ];
 
 /** `us-east-1`, `us-gov-west-1`, `eu-isoe-west-1`. */
-const regionName = /^[a-z]{2,4}(-[a-z]+)+-\d{1,2}$/;
+const region = String.raw`([a-z]{2,4}(?:-[a-z]+)+-\d{1,2})`;
+const regionName = new RegExp(`^${region}$`);
 
 /** Services whose hosts name the region first. */
 const afterRegion: ReadonlySet<string> = new Set(['es', 'aoss', 'cloudsearch']);
@@ -128,6 +129,17 @@ export function endpointOf(host: string): Endpoint | null {
   // DNS resolves a bucket of any region under S3's one global name.
   if (region === null && label !== 's3') region = suffix.endsWith('.cn') ? 'cn-north-1' : 'us-east-1';
   return { services, region };
+}
+
+const clusterName = new RegExp(
+  String.raw`^(?:[a-z0-9-]+\.)+(?:${region}\.eks\.amazonaws\.com(?:\.cn)?|eks-cluster\.${region}\.api\.(?:aws|amazonwebservices\.com\.cn))(?::\d+)?$`,
+  'i',
+);
+
+/** Returns the region in the name of an EKS cluster's endpoint; null: the text is no such name. */
+export function regionOfCluster(host: string): string | null {
+  const [, usual, ofDualStack] = clusterName.exec(host) ?? [];
+  return usual ?? ofDualStack ?? null;
 }
 
 /**

@@ -7,6 +7,7 @@ import {
 } from '../../../domain/credential.ts';
 import { valuesOf, withoutFields } from '../../http/fields.ts';
 import { SidekeyError } from '../../../lib/errors.ts';
+import { remedy } from '../../../lib/hint.ts';
 import { text } from '../../../lib/text.ts';
 import { authorityText } from '../../policy/authority.ts';
 import {
@@ -26,6 +27,7 @@ import {
   parseAuthorization,
   parsePresigned,
   type PresignedQuery,
+  regionOfCluster,
   scopeFor,
   unsignedQuery,
 } from './scope.ts';
@@ -114,6 +116,11 @@ const replacedBySigning: ReadonlySet<string> = new Set([
  * @throws SidekeyError `policy_violation`
  */
 export function planSigning(request: RequestHead, rule: EndpointRule, region: string | null): SigningPlan {
+  if (regionOfCluster(request.authority.host) !== null) {
+    const host = authorityText(request.authority);
+    const hint = remedy('domain.allow', { host, grant: null, eks_cluster: null });
+    throw refused(`Nothing says which EKS cluster ${host} is, so no token can be signed for it.`, hint);
+  }
   const presigned = parsePresigned(request.path);
   const authorizations = valuesOf(request.fields, 'authorization');
   if (authorizations.length + (presigned === null ? 0 : 1) > 1) {
@@ -273,7 +280,7 @@ function signRequest(
 const keysBySealed = new WeakMap<SealedCredential, AwsKeys>();
 
 /** Returns the same object for the same credential: derived keys are kept with it. */
-function keysOf(sealed: SealedCredential): AwsKeys {
+export function keysOf(sealed: SealedCredential): AwsKeys {
   let keys = keysBySealed.get(sealed) ?? null;
   if (keys === null) {
     keys = awsKeysOf(sealed.credential);

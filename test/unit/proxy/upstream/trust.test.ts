@@ -10,6 +10,7 @@ import { authorityOf } from '../policy/policy-for-test.ts';
 import { tlsUpstream } from './upstream-for-test.ts';
 
 const company = makeTestAuthority('Company CA');
+const cluster = makeTestAuthority('Cluster CA');
 let folder: string;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'sidekey-trust-'));
@@ -25,7 +26,7 @@ async function fileOf(name: string, text: string): Promise<string> {
 function dialerWith(files: readonly string[]) {
   return createDialer({
     route: () => Promise.resolve({ kind: 'direct', addresses: [{ address: '127.0.0.1', family: 4 }] }),
-    trust: createTrust(files.map(readAnchors)),
+    trust: createTrust(files.map((file) => readAnchors(file))),
     timeoutMs: 10_000,
     proxy: null,
   });
@@ -54,6 +55,39 @@ describe('the trust anchors', () => {
     const [first, second, without] = [[cert], [cert], []].map((anchors) => createTrust(anchors)(target));
     expect(second).toBe(first);
     expect(without).not.toBe(second);
+  });
+
+  it('of one host are its only ones, and vouch for no other host', async () => {
+    await using company1 = await tlsUpstream(company.issue(['cluster.example', 'api.example']));
+    await using cluster1 = await tlsUpstream(cluster.issue(['cluster.example', 'api.example']));
+    const dialer = createDialer({
+      route: () => Promise.resolve({ kind: 'direct', addresses: [{ address: '127.0.0.1', family: 4 }] }),
+      trust: createTrust([company.cert], [], new Map([['cluster.example', cluster.cert]])),
+      timeoutMs: 10_000,
+      proxy: null,
+    });
+    const reached = async (host: string, { port }: { readonly port: number }) =>
+      dialer.connect(authorityOf(`${host}:${port}`)).then(
+        (socket) => socket.destroy() && 'reached',
+        (error: { readonly code: string }) => error.code,
+      );
+    expect([
+      await reached('cluster.example', cluster1),
+      await reached('cluster.example', company1),
+      await reached('api.example', cluster1),
+      await reached('api.example', company1),
+    ]).toEqual(['reached', 'upstream_tls', 'upstream_tls', 'reached']);
+  });
+
+  it('of one host are not those of another, also with the same client certificate', () => {
+    const { cert, key } = company.issue(['client']);
+    const identity = { id: 1, ended: AbortSignal.abort(), material: () => ({ cert, key }) };
+    const trust = createTrust([], [], new Map([['cluster.example', cluster.cert]]));
+    const [pinned, other] = ['cluster.example', 'api.example'].map((host) =>
+      trust({ ...authorityOf(host), identity }),
+    );
+    expect(pinned).not.toBe(other);
+    expect(trust({ ...authorityOf('cluster.example'), identity })).toBe(pinned);
   });
 
   it.each([

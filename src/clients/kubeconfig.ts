@@ -1,0 +1,105 @@
+import { homedir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { z } from 'zod';
+import { maxConfigBytes, parseConfigDocument } from '../config/document.ts';
+import { readRegularFile } from '../config/reload.ts';
+import { parseAbsoluteTarget } from '../proxy/policy/authority.ts';
+import { createDomainMap, type Domain } from '../proxy/policy/domain-map.ts';
+
+const entries = z.array(z.looseObject({ name: z.string() })).catch([]);
+
+/** https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/ */
+const kubeconfig = z.object({
+  clusters: entries,
+  contexts: entries,
+  users: entries,
+  'current-context': z.string().catch(''),
+});
+
+const aCluster = z.object({
+  name: z.string(),
+  cluster: z.object({ server: z.string(), 'tls-server-name': z.string().optional() }),
+});
+const aContext = z.object({
+  name: z.string(),
+  context: z.object({ cluster: z.string(), user: z.string(), namespace: z.string().optional() }),
+});
+/** A user with a plugin, without its variables, which may be credentials or name a profile. */
+const aUser = z.object({
+  name: z.string(),
+  user: z.object({ exec: z.looseObject({ command: z.string(), env: z.unknown().transform(() => []) }) }),
+});
+
+/** The domain map, our CA as PEM, and the environment that programs are started from. */
+interface Surroundings {
+  readonly parent: NodeJS.ProcessEnv;
+  readonly domains: readonly Domain[];
+  readonly authorityPem: string;
+}
+
+/**
+ * Returns the text of a kubeconfig for the clusters that are reached through Sidekey, with its CA: only a
+ * kubeconfig says which CA a cluster has. It has no credential of the user's files, because it is for commands
+ * that may not read those. Null: they name no such cluster.
+ *
+ * @param file where the text will be
+ * @returns also the value of `KUBECONFIG`: the file, then those of the user
+ */
+export function kubeconfigFor(file: string, { parent, domains, authorityPem }: Surroundings) {
+  const ofUser = userFiles(parent).filter((each) => each !== file);
+  const files = ofUser.flatMap((each) => kubeconfig.safeParse(parsed(each)).data ?? []);
+  const map = createDomainMap(domains);
+  const clusters = firsts(files, 'clusters', aCluster).filter(({ cluster }) => {
+    const target = parseAbsoluteTarget(cluster.server);
+    return target !== null && map.match(target.authority)?.action.kind === 'grant';
+  });
+  if (clusters.length === 0) return null;
+  const contexts = firsts(files, 'contexts', aContext).filter(({ context }) =>
+    clusters.some(({ name }) => name === context.cluster),
+  );
+  const users = firsts(files, 'users', aUser).filter(({ name }) =>
+    contexts.some(({ context }) => context.user === name),
+  );
+  const current = files.map((each) => each['current-context']).find((name) => name !== '');
+  const authority = { 'certificate-authority-data': Buffer.from(authorityPem).toString('base64') };
+  const text = JSON.stringify({
+    apiVersion: 'v1',
+    kind: 'Config',
+    clusters: clusters.map(({ name, cluster }) => ({ name, cluster: { ...cluster, ...authority } })),
+    contexts,
+    users,
+    'current-context': contexts.some(({ name }) => name === current) ? current : '',
+  });
+  return { text, value: [file, ...ofUser].join(delimiter) };
+}
+
+/** https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/ */
+function userFiles(parent: NodeJS.ProcessEnv): readonly string[] {
+  const named = (parent['KUBECONFIG'] ?? '').split(delimiter).filter((file) => file !== '');
+  return named.length > 0 ? named : [join(parent['HOME'] ?? homedir(), '.kube', 'config')];
+}
+
+/** Returns the value of a file; undefined if it cannot be read, which its program reports itself. */
+function parsed(file: string): unknown {
+  try {
+    const bytes = readRegularFile(file, maxConfigBytes)?.bytes;
+    return bytes && parseConfigDocument(bytes.toString()).value;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Returns the valid entries of a kind. The first one of a name decides, as in kubectl. */
+function firsts<T>(
+  files: readonly z.output<typeof kubeconfig>[],
+  kind: 'clusters' | 'contexts' | 'users',
+  schema: z.ZodType<T>,
+): readonly T[] {
+  const byName = new Map(
+    files
+      .flatMap((file) => file[kind])
+      .toReversed()
+      .map((entry) => [entry.name, entry]),
+  );
+  return [...byName.values()].toReversed().flatMap((entry) => schema.safeParse(entry).data ?? []);
+}
