@@ -6,7 +6,8 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { Credential } from '../../src/domain/credential.ts';
-import { anyone, placeholderCodes, readForm } from '../../src/proxy/placeholders/codes.ts';
+import { mintGrant } from '../../src/grants/mint.ts';
+import { anyone, placeholderCodes, plainForm, readForm } from '../../src/proxy/placeholders/codes.ts';
 import { secretPlaceholder } from '../../src/proxy/schemes/sigv4/eks.ts';
 import { shippedFile } from '../../src/lib/package-files.ts';
 import { readFile } from 'node:fs/promises';
@@ -70,6 +71,7 @@ async function setup({ entry = { eks_cluster: 'prod' }, host = endpoint, token, 
   const client = await openTunnel(sidekey, authority, { servername: host });
   return {
     seen,
+    authority,
     sidekey,
     grant,
     add,
@@ -129,6 +131,36 @@ describe('an EKS token that was made with a placeholder', () => {
     const answer = await ask(bearer(eksUrl({ ...usual, keys: { ...placeholder, id: other } })));
     expect(problemOf(answer).code).toBe('placeholder_misused');
     expect(seen.length).toBe(1);
+  });
+
+  test('of a role that the program assumed is signed with the keys of that role', async () => {
+    const { ask, seen, sidekey, grant, authority } = await setup();
+    const { state } = sidekey.proxy;
+    const keys = {
+      id: 'ASIAROLEROLEROLEROLE',
+      secret: 'the/secret+of/the/role0123456789',
+      token: 'of/a+role',
+    };
+    const minted = await mintGrant(
+      {
+        parent: grant,
+        mint: 'sts',
+        secret: { accessKeyId: keys.id, secretAccessKey: keys.secret, sessionToken: keys.token },
+        expiresAt: null,
+        maxMs: 60_000,
+        audience: [authority],
+        isRevocable: false,
+        lease: null,
+        by: {},
+      },
+      { ...state, now: () => now },
+    );
+    const codes = placeholderCodes(state.vault);
+    const id = codes.make(readForm(placeholder.id)!, anyone, minted.grant.id);
+    const token = codes.make(plainForm, anyone, minted.grant.id);
+    const answer = await ask(bearer(eksUrl({ ...usual, keys: { ...placeholder, id, token } })));
+    expect(answer.status, answer.body).toBe(200);
+    expect(seen.map((each) => parts(urlIn(each)))).toEqual([parts(signed({ keys }))]);
   });
 
   test('is recorded neither as a credential of the client nor with any part of it', async () => {
