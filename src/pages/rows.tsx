@@ -1,6 +1,6 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
-import { type Listing, more } from './api.ts';
+import { call, type Listing, more } from './api.ts';
 import { Loaded, Table, type TableProps } from './parts.tsx';
 import { Action, Failure } from './remedy.tsx';
 import { type Resource, useResource } from './resource.ts';
@@ -21,16 +21,21 @@ type Pages<T> = Source<T> & Resource<readonly T[]>;
 
 /** Reads a list by pages of 200: `/v2/grants?start=name`. */
 export function usePages<T>(path: string): Pages<T> {
-  const place = useMemo(() => ({ before: undefined as Listing<T> | undefined, isBusy: true }), [path]);
-  const { data, error, reload, change } = useResource(
-    (signal) => {
+  // Newer than the values of the last render, which may ask for more after an answer has come.
+  const place = useMemo(() => ({ last: undefined as Listing<T> | undefined, isBusy: true }), [path]);
+  const { data, error, reload } = useResource(
+    async (signal) => {
       place.isBusy = true;
-      return more<T>(path, place.before, signal).finally(() => (place.isBusy &&= signal.aborted));
+      try {
+        return (place.last = await more<T>(path, place.last, signal));
+      } finally {
+        place.isBusy &&= signal.aborted;
+      }
     },
     [path],
   );
-  const readAfter = (before?: Listing<T>) => {
-    place.before = before;
+  const readAnew = () => {
+    place.last = undefined;
     return reload();
   };
   return {
@@ -38,12 +43,13 @@ export function usePages<T>(path: string): Pages<T> {
     data: data?.entries,
     isComplete: data?.next === null,
     error,
-    reload: () => readAfter(),
-    change: (what, body) => {
-      place.before = undefined;
-      return change(what, body);
+    reload: readAnew,
+    async change<A>(what: string, body?: unknown) {
+      const answer = await call<A>(what, body);
+      await readAnew();
+      return answer;
     },
-    more: () => void (data?.next != null && !place.isBusy && readAfter(data)),
+    more: () => void (!place.isBusy && place.last?.next !== null && reload()),
   };
 }
 
@@ -108,9 +114,10 @@ export function Rows<T>({
   }, []);
   const first = Math.max(0, Math.floor(top / each) - margin);
   const last = Math.min(entries.length, Math.ceil((top + view) / each) + margin);
-  useEffect(() => {
-    if (!isComplete && last >= entries.length * 0.8) source.more();
-  }, [last, entries.length, isComplete]);
+  // After each render, because a read may have been in progress at the one before; and before the next one.
+  useLayoutEffect(() => {
+    if (!isComplete && error === undefined && last >= entries.length * 0.8) source.more();
+  });
   const style = useMemo(() => ({ gridTemplateColumns: columns }), [columns]);
   if (error !== undefined && entries.length === 0) return <Failure error={error} />;
   if (isComplete && entries.length === 0) return <>{none}</>;
