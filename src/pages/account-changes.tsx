@@ -84,9 +84,11 @@ function Narrowing(account: Account): JSX.Element {
   const [left, setLeft] = useState<readonly string[]>([]);
   const narrow = async (values: Readonly<Record<string, string>>) => {
     const scopes = Object.keys(values);
-    setLeft(scopes);
-    await change(path`PATCH /v2/grants/${grant.id}`, { scopes });
     setLeft([]);
+    await change(path`PATCH /v2/grants/${grant.id}`, { scopes }).catch((error) => {
+      setLeft(scopes);
+      throw error;
+    });
   };
   const before = async () => {
     const { name, user, provider: service } = grant;

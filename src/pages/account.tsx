@@ -117,7 +117,7 @@ function Reached({ reached_by: { agents, active_leases: leases }, domains }: Gra
 
 /** The last failure, with the button that helps. */
 function Problem(account: Account): JSX.Element | null {
-  const { state, state_reason, failure, failed_at, refreshable, type, provider } = account.grant;
+  const { name, state, state_reason, failure, failed_at, refreshable, type, provider } = account.grant;
   const reason = state_reason ?? failure;
   const isActive = state === 'active';
   if (reason === null && isActive) return null;
@@ -139,7 +139,7 @@ function Problem(account: Account): JSX.Element | null {
       )}
       {mayChange && !isActive && isConsented && <Action label="Reconnect" run={() => consent(account)} />}
       {mayChange && !isActive && !isConsented && (
-        <a class="button" href={path`#connect/${provider}`}>
+        <a class="button" href={path`#connect/${provider}/${name}`}>
           Replace the key
         </a>
       )}

@@ -170,7 +170,6 @@ export function path(texts: TemplateStringsArray, ...parts: readonly string[]): 
 }
 
 export interface PageProps {
-  readonly me: Me;
   /** Decoded parts of the address after the name of the page: `#accounts/ID`. */
   readonly args: readonly string[];
 }

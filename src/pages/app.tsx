@@ -136,7 +136,7 @@ function Dashboard({ me }: { readonly me: Me }): JSX.Element {
           )}
         </div>
         <h1>{entry.title}</h1>
-        <entry.page key={visit} me={me} args={args.map(decoded)} />
+        <entry.page key={visit} args={args.map(decoded)} />
       </main>
     </>
   );

@@ -38,7 +38,7 @@ export async function connectInPopup(wanted: Wanted, before?: () => Promise<unkn
     return await grantOf(session, popup);
   } finally {
     popup.close();
-    consentWindow.value = null;
+    if (consentWindow.value === popup) consentWindow.value = null;
   }
 }
 

@@ -181,7 +181,7 @@ function Editor({ host, text: checked }: DraftProps & { readonly host: string })
           </label>
           <Changes
             text={checked}
-            effect={effectOf(host, entry)}
+            effect={effectOf(host, data?.entry ?? null)}
             discarded={() => setChange({ action: 'read' })}
           />
         </div>
@@ -197,7 +197,7 @@ interface ChangesProps extends DraftProps {
 }
 
 /** The difference of the draft from the file, and the button that saves it. */
-function Changes({ text, effect, discarded }: ChangesProps): JSX.Element {
+function Changes({ text, effect, discarded }: ChangesProps): JSX.Element | null {
   const mayWrite = may('config:write');
   const { file, etag, text: typed } = draft.value!;
   const [saved, setSaved] = useState('No change to save.');
@@ -216,6 +216,7 @@ function Changes({ text, effect, discarded }: ChangesProps): JSX.Element {
     await readFile();
     discarded?.();
   };
+  if (!mayWrite && !isChanged) return null;
   return (
     <section class="card" aria-label="Changes" style={{ marginTop: '1rem' }}>
       {isChanged && error !== undefined && <Failure error={error} />}
@@ -235,7 +236,7 @@ function Changes({ text, effect, discarded }: ChangesProps): JSX.Element {
           />
         )}
         {isChanged && <Action label="Discard" kind="quiet" run={discard} />}
-        <span role="status">{text === typed && !isChanged && mayWrite && saved}</span>
+        <span role="status">{text === typed && !isChanged && saved}</span>
       </div>
     </section>
   );

@@ -83,6 +83,9 @@ describe.each(browsers)('the operator pages, in %s%s', { timeout: 40_000 }, (_na
     expect(overview).toMatch(/1 active, 1 revoked, 1 reauth_required/);
     expect(overview).toMatch(/mine[^]*consent/);
     await looked(page, 'attention');
+    await goTo(page, `accounts/${mine.id}`, 'Replace the key');
+    const link = `[...document.querySelectorAll('a')].find((it) => it.textContent === 'Replace the key').hash`;
+    expect(await page.evaluate(link)).toBe(`#connect/${mine.provider}/mine`);
   });
 
   test('refresh a grant that could not be refreshed, from the page of its health', async () => {
