@@ -1,6 +1,6 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
-import { call, type Listing, more } from './api.ts';
+import { type Listing, more } from './api.ts';
 import { Loaded, Table, type TableProps } from './parts.tsx';
 import { Action, Failure } from './remedy.tsx';
 import { type Resource, useResource } from './resource.ts';
@@ -19,37 +19,41 @@ interface Source<T> {
 
 type Pages<T> = Source<T> & Resource<readonly T[]>;
 
+interface Place<T> {
+  /** The entries read so far. */
+  last: Listing<T> | undefined;
+  /** The entries that the next read follows; undefined: it begins anew. */
+  before: Listing<T> | undefined;
+  isBusy: boolean;
+}
+
 /** Reads a list by pages of 200: `/v2/grants?start=name`. */
 export function usePages<T>(path: string): Pages<T> {
-  // Newer than the values of the last render, which may ask for more after an answer has come.
-  const place = useMemo(() => ({ last: undefined as Listing<T> | undefined, isBusy: true }), [path]);
-  const { data, error, reload } = useResource(
+  // `last` is newer than the last render, which may call `more` after an answer has come.
+  const place = useMemo<Place<T>>(() => ({ last: undefined, before: undefined, isBusy: true }), [path]);
+  const list = useResource(
     async (signal) => {
-      place.isBusy = true;
+      const { before } = place;
+      Object.assign(place, { before: undefined, isBusy: true });
       try {
-        return (place.last = await more<T>(path, place.last, signal));
+        return (place.last = await more<T>(path, before, signal));
       } finally {
         place.isBusy &&= signal.aborted;
       }
     },
     [path],
   );
-  const readAnew = () => {
-    place.last = undefined;
-    return reload();
-  };
+  const { entries } = list.data ?? {};
   return {
-    entries: data?.entries ?? [],
-    data: data?.entries,
-    isComplete: data?.next === null,
-    error,
-    reload: readAnew,
-    async change<A>(what: string, body?: unknown) {
-      const answer = await call<A>(what, body);
-      await readAnew();
-      return answer;
+    ...list,
+    entries: entries ?? [],
+    data: entries,
+    isComplete: list.data?.next === null,
+    more() {
+      if (place.isBusy || place.last?.next === null) return;
+      place.before = place.last;
+      void list.reload();
     },
-    more: () => void (!place.isBusy && place.last?.next !== null && reload()),
   };
 }
 
@@ -118,7 +122,7 @@ export function Rows<T>({
   useLayoutEffect(() => {
     if (!isComplete && error === undefined && last >= entries.length * 0.8) source.more();
   });
-  const style = useMemo(() => ({ gridTemplateColumns: columns }), [columns]);
+  const style = { gridTemplateColumns: columns };
   if (error !== undefined && entries.length === 0) return <Failure error={error} />;
   if (isComplete && entries.length === 0) return <>{none}</>;
   return (

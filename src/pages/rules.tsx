@@ -93,6 +93,7 @@ function Domains({ text }: DraftProps): JSX.Element {
           label="Add or find a host"
           name="host"
           required
+          size={32}
           placeholder="api.example.com or *.example.com"
         />
       </Form>
@@ -154,9 +155,7 @@ function Editor({ host, text: checked }: DraftProps & { readonly host: string })
   };
   return (
     <>
-      <p>
-        <a href="#rules">All hosts</a>
-      </p>
+      <a href="#rules">All hosts</a>
       <h2>{host}</h2>
       <div class="split">
         <div>
