@@ -1,5 +1,5 @@
 import type { ComponentChildren, JSX } from 'preact';
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { type Listing, more } from './api.ts';
 import { Loaded, Table, type TableProps } from './parts.tsx';
 import { Action, Failure } from './remedy.tsx';
@@ -111,11 +111,11 @@ export function Rows<T>({
     const first = element.querySelector<HTMLElement>('.row:not(.head)');
     setPlace({ top: element.scrollTop, view: innerHeight, each: first?.offsetHeight || 40 });
   };
-  useLayoutEffect(measure, [entries.length > 0]);
-  useEffect(() => {
+  useLayoutEffect(() => {
+    measure();
     addEventListener('resize', measure);
     return () => removeEventListener('resize', measure);
-  }, []);
+  }, [entries.length > 0]);
   const first = Math.max(0, Math.floor(top / each) - margin);
   const last = Math.min(entries.length, Math.ceil((top + view) / each) + margin);
   // After each render, because a read may have been in progress at the one before; and before the next one.

@@ -217,7 +217,7 @@ function Changes({ text, effect, discarded }: ChangesProps): JSX.Element | null 
   };
   if (!mayWrite && !isChanged) return null;
   return (
-    <section class="card" aria-label="Changes" style={{ marginTop: '1rem' }}>
+    <section class="card" aria-label="Changes">
       {isChanged && error !== undefined && <Failure error={error} />}
       {isChanged && data !== '' && (
         <>
