@@ -73,7 +73,6 @@ export function AgentPage({ name }: { readonly name: string }): JSX.Element {
   };
   return (
     <>
-      <a href="#agents">All agents</a>
       {made !== null && <Ready made={made} done={() => setMade(null)} />}
       <Loaded of={agent}>
         {({ state, acts_for, labels, reaches, used_at: last, bindings, tokens }) => (

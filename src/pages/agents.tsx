@@ -15,8 +15,12 @@ import type { AgentInList } from '../sdk/client/operations.ts';
 export function Agents({ args: [name, lease] }: PageProps): JSX.Element {
   // `#agents//ACCOUNT`: no agent has an empty name.
   if (!name) return <Everyone account={lease} />;
-  if (lease !== undefined) return <LeasePage id={lease} />;
-  return <AgentPage name={name} />;
+  return (
+    <>
+      <a href="#agents">All agents</a>
+      {lease === undefined ? <AgentPage name={name} /> : <LeasePage id={lease} />}
+    </>
+  );
 }
 
 /** `account` is filled in as the one that a new agent may use. */
