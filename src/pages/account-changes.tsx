@@ -1,11 +1,11 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import { call, path } from './api.ts';
-import { namesIn } from './matrix.tsx';
 import { Check, Confirm, Field, Form } from './parts.tsx';
 import { connectInPopup } from './popup.ts';
 import { Action } from './remedy.tsx';
 import type { Resource } from './resource.ts';
+import { words } from './rule-fields.ts';
 import type { Service } from './ways.tsx';
 import type { Grant } from '../sdk/client/operations.ts';
 
@@ -62,7 +62,7 @@ export function Changes({ account, ended }: ChangesProps): JSX.Element {
       </Form>
       {grant.scopes.length > 1 && <Narrowing {...account} />}
       {isConsented && (
-        <Form label="Ask for more" submit={({ scopes = '' }) => consent(account, namesIn(scopes))}>
+        <Form label="Ask for more" submit={({ scopes = '' }) => consent(account, words(scopes))}>
           <Field label="Further scopes" name="scopes" list="known-scopes" required />
           <datalist id="known-scopes">
             {Object.entries(provider?.known_scopes ?? {}).map(([name, what]) => (
@@ -84,9 +84,11 @@ function Narrowing(account: Account): JSX.Element {
   const [left, setLeft] = useState<readonly string[]>([]);
   const narrow = async (values: Readonly<Record<string, string>>) => {
     const scopes = Object.keys(values);
-    setLeft(scopes);
-    await change(path`PATCH /v2/grants/${grant.id}`, { scopes });
     setLeft([]);
+    await change(path`PATCH /v2/grants/${grant.id}`, { scopes }).catch((error) => {
+      setLeft(scopes);
+      throw error;
+    });
   };
   const before = async () => {
     const { name, user, provider: service } = grant;

@@ -26,9 +26,7 @@ export function AccountPage({ id }: { readonly id: string }): JSX.Element {
   const [note, setNote] = useState('');
   return (
     <>
-      <p>
-        <a href={isPersonal ? '#wallet' : '#accounts'}>All accounts</a>
-      </p>
+      <a href={isPersonal ? '#wallet' : '#accounts'}>All accounts</a>
       {note !== '' && (
         <p class="banner" role="status">
           {note}
@@ -117,12 +115,19 @@ function Reached({ reached_by: { agents, active_leases: leases }, domains }: Gra
 
 /** The last failure, with the button that helps. */
 function Problem(account: Account): JSX.Element | null {
-  const { state, state_reason, failure, failed_at, refreshable, type, provider } = account.grant;
+  const { name, state, state_reason, failure, failed_at, refreshable, type, provider } = account.grant;
   const reason = state_reason ?? failure;
   const isActive = state === 'active';
   if (reason === null && isActive) return null;
-  const mayChange = may('grants:write');
-  const isConsented = type === 'oauth2';
+  const wayOut = () => {
+    if (isActive) return refreshable && <Action label="Try the renewal again" run={() => renew(account)} />;
+    if (type === 'oauth2') return <Action label="Reconnect" run={() => consent(account)} />;
+    return (
+      <a class="button" href={path`#connect/${provider}/${name}`}>
+        Replace the key
+      </a>
+    );
+  };
   return (
     <div class="banner">
       <span>
@@ -134,15 +139,7 @@ function Problem(account: Account): JSX.Element | null {
           </small>
         )}
       </span>
-      {mayChange && isActive && refreshable && (
-        <Action label="Try the renewal again" run={() => renew(account)} />
-      )}
-      {mayChange && !isActive && isConsented && <Action label="Reconnect" run={() => consent(account)} />}
-      {mayChange && !isActive && !isConsented && (
-        <a class="button" href={path`#connect/${provider}`}>
-          Replace the key
-        </a>
-      )}
+      {may('grants:write') && wayOut()}
     </div>
   );
 }

@@ -2,11 +2,12 @@ import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import { call, may, path } from './api.ts';
 import { Leases } from './leases.tsx';
-import { namesIn, referenceOf } from './matrix.tsx';
+import { referenceOf } from './matrix.tsx';
 import { Badge, Choice, Confirm, Facts, Field, Form, Loaded, Table, Time } from './parts.tsx';
 import { type Made, Ready, type Secret } from './ready.tsx';
 import { Action } from './remedy.tsx';
 import { useAnswer } from './resource.ts';
+import { words } from './rule-fields.ts';
 import { Uses } from './uses.tsx';
 import type { Agent, Binding, GrantInList } from '../sdk/client/operations.ts';
 
@@ -72,9 +73,6 @@ export function AgentPage({ name }: { readonly name: string }): JSX.Element {
   };
   return (
     <>
-      <p>
-        <a href="#agents">All agents</a>
-      </p>
       {made !== null && <Ready made={made} done={() => setMade(null)} />}
       <Loaded of={agent}>
         {({ state, acts_for, labels, reaches, used_at: last, bindings, tokens }) => (
@@ -122,10 +120,7 @@ export function AgentPage({ name }: { readonly name: string }): JSX.Element {
               none="It may use no account yet."
             />
             {mayChange && (
-              <Form
-                label="Bind"
-                submit={({ kind = '', which = '' }) => bind(membersOf(kind, namesIn(which)))}
-              >
+              <Form label="Bind" submit={({ kind = '', which = '' }) => bind(membersOf(kind, words(which)))}>
                 <Grants label="Which" />
               </Form>
             )}

@@ -3,10 +3,11 @@ import { useState } from 'preact/hooks';
 import { AgentPage, Grants, membersOf } from './agent.tsx';
 import { call, may, type PageProps, path } from './api.ts';
 import { LeasePage, Leases } from './leases.tsx';
-import { Matrix, namesIn } from './matrix.tsx';
+import { Matrix } from './matrix.tsx';
 import { Badge, Empty, Field, Form, Time } from './parts.tsx';
 import { type Made, Ready, type Secret } from './ready.tsx';
 import { Rows, usePages } from './rows.tsx';
+import { words } from './rule-fields.ts';
 import type { AgentInList } from '../sdk/client/operations.ts';
 
 /** Page "Agents": agents, their leases, and the hosts that each may call. */
@@ -14,8 +15,12 @@ import type { AgentInList } from '../sdk/client/operations.ts';
 export function Agents({ args: [name, lease] }: PageProps): JSX.Element {
   // `#agents//ACCOUNT`: no agent has an empty name.
   if (!name) return <Everyone account={lease} />;
-  if (lease !== undefined) return <LeasePage id={lease} />;
-  return <AgentPage name={name} />;
+  return (
+    <>
+      <a href="#agents">All agents</a>
+      {lease === undefined ? <AgentPage name={name} /> : <LeasePage id={lease} />}
+    </>
+  );
 }
 
 /** `account` is filled in as the one that a new agent may use. */
@@ -23,7 +28,7 @@ function Everyone({ account }: { readonly account: string | undefined }): JSX.El
   const agents = usePages<AgentInList>('/v2/agents');
   const [made, setMade] = useState<Made | null>(null);
   const create = async ({ name = '', kind = '', which = '', ...rest }: Readonly<Record<string, string>>) => {
-    const body = { name, ...rest, ...membersOf(kind, namesIn(which)) };
+    const body = { name, ...rest, ...membersOf(kind, words(which)) };
     setMade({ ...(await call<Secret>('POST /v2/agents', body)), of: `the agent ${name}` });
     await agents.reload();
   };

@@ -78,9 +78,9 @@ export async function send<T>(
   const [method = 'GET', path = ''] = what.split(' ');
   const response = await request(path, {
     method,
-    headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
-    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-    ...(signal === undefined ? {} : { signal }),
+    headers: { ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
+    body: body === undefined ? null : JSON.stringify(body),
+    signal: signal ?? null,
   }).catch(() => {
     throw new ApiError(0, { detail: 'The service does not answer.', hint: 'sidekey status' });
   });
@@ -170,7 +170,6 @@ export function path(texts: TemplateStringsArray, ...parts: readonly string[]): 
 }
 
 export interface PageProps {
-  readonly me: Me;
   /** Decoded parts of the address after the name of the page: `#accounts/ID`. */
   readonly args: readonly string[];
 }

@@ -91,9 +91,8 @@ function Dashboard({ me }: { readonly me: Me }): JSX.Element {
   useLayoutEffect(() => {
     document.title = `${count > 0 ? `(${count}) ` : ''}${entry.title} · Sidekey`;
   });
-  const groups = Object.entries(Object.groupBy(allowed, ({ group = '' }) => group)).filter(
-    ([name]) => name !== '',
-  );
+  const listed = allowed.filter(({ group }) => group !== undefined);
+  const groups = Object.entries(Object.groupBy(listed, ({ group = '' }) => group));
   return (
     <>
       <header class={isOpen ? 'open' : ''}>
@@ -136,7 +135,7 @@ function Dashboard({ me }: { readonly me: Me }): JSX.Element {
           )}
         </div>
         <h1>{entry.title}</h1>
-        <entry.page key={visit} me={me} args={args.map(decoded)} />
+        <entry.page key={visit} args={args.map(decoded)} />
       </main>
     </>
   );

@@ -1,12 +1,12 @@
 import { Fragment, type JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { call, may, more, type PageProps, path } from './api.ts';
+import { may, type PageProps, path } from './api.ts';
 import type { Line } from './live.ts';
 import { Facts, Loaded, Skeleton, Table, Time } from './parts.tsx';
 import { askToNotify, failure, notifies, proposals, reply, requests } from './pending.ts';
 import { Proposed } from './proposals.tsx';
 import { Action, Failure } from './remedy.tsx';
-import { useAll, useResource } from './resource.ts';
+import { useAll, useAnswer } from './resource.ts';
 import type { ShownApproval, StandingApproval } from '../sdk/client/operations.ts';
 
 /** Requests that wait for a person, as cards; approvals in force; the history of answers. */
@@ -32,10 +32,7 @@ const kinds: Readonly<Record<string, string>> = { once: 'good', deny: 'danger' }
 /** The card of a request. Its texts are those of its link page. */
 function Request({ id }: { readonly id: string }): JSX.Element {
   const isWaiting = requests.entries.value?.some((each) => each.id === id);
-  const shown = useResource(
-    (signal) => call<ShownApproval>(path`GET /v2/approvals/${id}`, undefined, signal),
-    [id, isWaiting],
-  );
+  const shown = useAnswer<ShownApproval>(path`GET /v2/approvals/${id}`, isWaiting);
   const post = (said: string, span: string | null) =>
     reply(path`POST /v2/approvals/${id}`, said !== 'deny', { answer: said, ...(span !== null && { span }) });
   return (
@@ -114,17 +111,15 @@ const outcomes: Readonly<Record<string, string>> = {
 };
 
 function History(): JSX.Element {
-  const lines = useResource(
-    (signal) => more<Line>('/v2/audit/events?event=approval.*', undefined, signal),
-    [requests.entries.value],
-  );
+  const newest = 'GET /v2/audit/events?event=approval.*&limit=200';
+  const lines = useAnswer<{ data: readonly Line[] }>(newest, requests.entries.value);
   return (
     <Loaded of={lines} skeleton={3}>
-      {({ entries }) => (
+      {({ data }) => (
         <Table
           caption="The last answers"
           headings={['Time', 'Answer', 'Agent', 'Request', 'By']}
-          rows={entries
+          rows={data
             .filter(({ event }) => outcomes[event] !== undefined)
             .slice(0, 20)
             .map(({ time, event, agent, method = '', host = '', path: target = '', reason }) => [
@@ -160,9 +155,7 @@ export function Approvals({ args: [wanted] }: PageProps): JSX.Element {
   if (wanted !== undefined)
     return (
       <>
-        <p>
-          <a href="#approvals">All approvals</a>
-        </p>
+        <a href="#approvals">All approvals</a>
         <Request id={wanted} />
       </>
     );

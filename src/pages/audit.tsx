@@ -139,24 +139,22 @@ const outcomes = ['', 'allow', 'deny', 'ok', 'failed', 'aborted'];
 function Conditions(): JSX.Element {
   const { value: values } = conditions;
   const isFolded = ['until', 'outcome', ...Object.keys(rare)].every((name) => !values[name]);
-  const text = (label: string, name: string, placeholder = '') => (
-    <Field key={name} label={label} name={name} placeholder={placeholder} defaultValue={values[name] ?? ''} />
-  );
-  const time = (label: string, name: string) => (
-    <Field label={label} name={name} type="datetime-local" defaultValue={values[name] ?? ''} />
-  );
+  const field = (label: string, name: string, placeholder = '') => {
+    const given = { label, name, placeholder, defaultValue: values[name] ?? '' };
+    return isTime(name) ? <Field {...given} type="datetime-local" /> : <Field key={name} {...given} />;
+  };
   return (
     <Form label="Filter" submit={(given) => (conditions.value = given)} keep>
-      {text('Event', 'event', 'denied, grant.*')}
-      {text('Agent', 'agent')}
-      {text('Host', 'host')}
-      {time('Since', 'since')}
-      <details class="more" open={!isFolded}>
+      {field('Event', 'event', 'denied, grant.*')}
+      {field('Agent', 'agent')}
+      {field('Host', 'host')}
+      {field('Since', 'since')}
+      <details open={!isFolded}>
         <summary>More conditions</summary>
         <div class="bar">
-          {time('Until', 'until')}
+          {field('Until', 'until')}
           <Choice label="Outcome" name="outcome" options={outcomes} chosen={values['outcome'] ?? ''} />
-          {Object.entries(rare).map(([name, [label, example]]) => text(label, name, example))}
+          {Object.entries(rare).map(([name, [label, example]]) => field(label, name, example))}
         </div>
       </details>
     </Form>

@@ -11,9 +11,7 @@ export function Exchange({ id }: { readonly id: string }): JSX.Element {
   const events = useAll<Line>(path`/v2/audit/events?order=asc&exchange=${id}`);
   return (
     <>
-      <p>
-        <a href="#audit">All events</a>
-      </p>
+      <a href="#audit">All events</a>
       <Loaded of={events} skeleton={8}>
         {(lines) =>
           lines.length > 0 ? (

@@ -1,11 +1,11 @@
 import type { JSX } from 'preact';
 import { call, may, path } from './api.ts';
-import { namesIn } from './matrix.tsx';
 import { Badge, Confirm, Facts, Field, Form, Loaded, Time } from './parts.tsx';
 import type { Made, Secret } from './ready.tsx';
 import { Action } from './remedy.tsx';
 import { useAnswer } from './resource.ts';
 import { Rows, usePages } from './rows.tsx';
+import { words } from './rule-fields.ts';
 import { Uses } from './uses.tsx';
 import type { Lease } from '../sdk/client/operations.ts';
 
@@ -22,7 +22,7 @@ export function Leases({ agent, onMade }: LeasesProps): JSX.Element {
   const leases = usePages<Lease>(agent === undefined ? '/v2/leases' : path`/v2/leases?agent=${agent}`);
   const create = async ({ grants = '', max_uses, ...rest }: Readonly<Record<string, string>>) => {
     const uses = max_uses === undefined ? {} : { max_uses: Number(max_uses) };
-    const body = { ...(agent && { agent }), ...rest, ...uses, grants: namesIn(grants) };
+    const body = { ...(agent && { agent }), ...rest, ...uses, grants: words(grants) };
     onMade({ ...(await call<Secret>('POST /v2/leases', body)), of: `the lease of ${body.agent}` });
     await leases.reload();
   };

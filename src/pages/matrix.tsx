@@ -3,6 +3,7 @@ import { useState } from 'preact/hooks';
 import { all, call, path } from './api.ts';
 import { Field, Form, Loaded, Table } from './parts.tsx';
 import { useResource } from './resource.ts';
+import { words } from './rule-fields.ts';
 import type { Agent, Domain, GrantInList } from '../sdk/client/operations.ts';
 
 interface Caller extends Pick<Agent, 'name' | 'state'> {
@@ -41,9 +42,9 @@ export function Matrix({ agents }: { readonly agents: readonly string[] }): JSX.
         <Form
           label="Show"
           keep
-          submit={({ names: text = '' }) => setChosen(namesIn(text).slice(0, maxColumns))}
+          submit={({ names: text = '' }) => setChosen(words(text).slice(0, maxColumns))}
         >
-          <Field label="Agents" name="names" hint={`Names, separated by commas; at most ${maxColumns}`} />
+          <Field label={`Agents: names, separated by commas; at most ${maxColumns}`} name="names" />
         </Form>
       )}
       <Loaded of={matrix}>
@@ -95,5 +96,3 @@ function answerFor(
 export function referenceOf({ name, user }: Pick<GrantInList, 'name' | 'user'>): string {
   return user === 'default' ? name : `${user}/${name}`;
 }
-
-export const namesIn = (text: string) => text.split(/[\s,]+/).filter((name) => name !== '');

@@ -22,7 +22,7 @@ const spans = [
   ['Week', 604_800_000],
 ] as const;
 
-/** Milliseconds between two reads of a window that ends now. */
+/** Milliseconds from an answer to the next read of a window that ends now. */
 const refreshMs = 15_000;
 
 /** Lines of a chart with groups; the rest is one more. */
@@ -46,12 +46,15 @@ export function OverTime({
     },
     [window, by, agent, host, grant],
   );
+  // Anew after each answer: a reload ends a read in progress.
   useEffect(() => {
     const timer = setInterval(() => {
-      if (typeof window === 'number' && !document.hidden) void metrics.reload();
+      if (typeof window !== 'number' || document.hidden) return;
+      clearInterval(timer);
+      void metrics.reload();
     }, refreshMs);
     return () => clearInterval(timer);
-  }, [metrics.reload]);
+  }, [metrics.reload, metrics.data, metrics.error]);
   return (
     <section aria-label="Over time">
       <h2>Over time</h2>

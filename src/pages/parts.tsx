@@ -1,7 +1,7 @@
 import { signal } from '@preact/signals';
 import type { ComponentChildren, InputHTMLAttributes, JSX } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
-import { Action, Failure } from './remedy.tsx';
+import { useEffect, useRef } from 'preact/hooks';
+import { Action, Failure, useWork } from './remedy.tsx';
 import type { Resource } from './resource.ts';
 
 /** Parts of pages. Texts are text nodes, never markup: names come from agents and providers. */
@@ -104,22 +104,16 @@ export function Facts({ of }: { readonly of: Readonly<Record<string, ComponentCh
   );
 }
 
-const good = new Set(['active', 'enabled', 'allow', 'ok', 'grant']);
-const bad = new Set([
-  'problem',
-  'expired',
-  'revoked',
-  'reauth_required',
-  'deny',
-  'denied',
-  'failed',
-  'disabled',
-]);
-const fair = new Set(['ends_soon', 'waiting', 'approve']);
+/** Kinds of states. Others are neutral. */
+const states: Readonly<Record<string, string>> = {
+  good: 'active enabled allow ok grant',
+  bad: 'problem expired revoked reauth_required deny denied failed disabled',
+  fair: 'ends_soon waiting approve',
+};
 
 /** A state as a word in a color. */
 export function Badge({ state }: { readonly state: string }): JSX.Element {
-  const kind = good.has(state) ? 'good' : bad.has(state) ? 'bad' : fair.has(state) ? 'fair' : 'neutral';
+  const kind = Object.keys(states).find((each) => states[each]!.split(' ').includes(state)) ?? 'neutral';
   return <span class={`badge ${kind}`}>{state.replaceAll('_', ' ')}</span>;
 }
 
@@ -223,45 +217,33 @@ interface FormProps {
  * success; those of secrets also after a failure.
  */
 export function Form({ label, submit, children, keep = false }: FormProps): JSX.Element {
-  const [isBusy, setBusy] = useState(false);
-  const [error, setError] = useState<unknown>(null);
+  const { isBusy, failure, run } = useWork();
   const send = async (event: SubmitEvent) => {
     event.preventDefault();
     const form = event.currentTarget as HTMLFormElement;
     const entries = [...new FormData(form)].filter(([, value]) => typeof value === 'string' && value !== '');
-    setBusy(true);
-    setError(null);
-    try {
+    await run(async () => {
       await submit(Object.fromEntries(entries) as Values);
       if (!keep) form.reset();
-    } catch (thrown) {
-      setError(thrown);
-    }
+    });
     for (const secret of form.querySelectorAll<HTMLInputElement>('[type=password]')) secret.value = '';
-    setBusy(false);
   };
   return (
     <form onSubmit={(event) => void send(event)}>
       {children}
       <button disabled={isBusy}>{label}</button>
-      <div role="status">{error !== null && <Failure error={error} />}</div>
+      <div role="status">{failure}</div>
     </form>
   );
 }
 
-type FieldProps = InputHTMLAttributes & {
-  readonly label: string;
-  readonly name: string;
-  /** A sentence below the field. */
-  readonly hint?: string;
-};
+type FieldProps = InputHTMLAttributes & { readonly label: string; readonly name: string };
 
-export function Field({ label, hint, ...props }: FieldProps): JSX.Element {
+export function Field({ label, ...props }: FieldProps): JSX.Element {
   return (
     <label>
       <span>{label}</span>
       <input autoComplete="off" {...props} />
-      {hint !== undefined && <small>{hint}</small>}
     </label>
   );
 }

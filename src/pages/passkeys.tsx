@@ -1,5 +1,5 @@
 import type { JSX } from 'preact';
-import { ApiError, call, type PageProps, path, startSession } from './api.ts';
+import { ApiError, call, path, startSession } from './api.ts';
 import { Confirm, Field, Form, Time } from './parts.tsx';
 import { Listed, usePages } from './rows.tsx';
 import type { Passkey } from '../sdk/client/operations.ts';
@@ -29,7 +29,7 @@ export async function signInWithPasskey(): Promise<void> {
 }
 
 /** The passkeys of the signed-in person. */
-export function Passkeys(_props: PageProps): JSX.Element {
+export function Passkeys(): JSX.Element {
   const passkeys = usePages<Passkey>('/v2/me/passkeys');
   const add = async ({ label = '' }) => {
     const options = await call<PublicKeyCredentialCreationOptionsJSON>('POST /v2/me/passkeys/options');

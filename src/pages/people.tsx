@@ -1,6 +1,6 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { call, may, type PageProps, path } from './api.ts';
+import { call, may, path } from './api.ts';
 import { Badge, Choice, Confirm, Field, Form, Once, Time } from './parts.tsx';
 import { Action } from './remedy.tsx';
 import { Listed, usePages } from './rows.tsx';
@@ -10,7 +10,7 @@ import type { ApiKey, Person } from '../sdk/client/operations.ts';
 
 const roles = ['operator', 'approver', 'auditor', 'user'];
 
-export function People(_props: PageProps): JSX.Element {
+export function People(): JSX.Element {
   return (
     <>
       <Persons />

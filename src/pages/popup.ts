@@ -1,6 +1,6 @@
 import { signal } from '@preact/signals';
 import { call, path } from './api.ts';
-import type { CreatedConnectSession } from '../sdk/client/operations.ts';
+import type { ConnectSession, CreatedConnectSession } from '../sdk/client/operations.ts';
 
 /** Body of a connect session. */
 interface Wanted {
@@ -38,7 +38,7 @@ export async function connectInPopup(wanted: Wanted, before?: () => Promise<unkn
     return await grantOf(session, popup);
   } finally {
     popup.close();
-    consentWindow.value = null;
+    if (consentWindow.value === popup) consentWindow.value = null;
   }
 }
 
@@ -55,9 +55,7 @@ async function grantOf({ id, connect_url: url }: CreatedConnectSession, popup: W
   };
   const look = async () => {
     if (!popup.closed) return;
-    const end = await call<{ grant_id?: string; error?: { detail: string } }>(
-      path`GET /v2/connect-sessions/${id}`,
-    );
+    const end = await call<ConnectSession>(path`GET /v2/connect-sessions/${id}`);
     // A service may separate its page from this one: the popup then looks closed while the person is in it.
     if (end.grant_id !== undefined || end.error !== undefined || document.hasFocus())
       settle(end.grant_id, end.error?.detail ?? 'The window was closed before the service answered.');

@@ -1,9 +1,9 @@
 import type { JSX } from 'preact';
-import { asTyped, call, may, path } from './api.ts';
+import { asTyped, may, path } from './api.ts';
 import { Diff, Facts, Loaded, Time } from './parts.tsx';
 import { reply } from './pending.ts';
 import { Action } from './remedy.tsx';
-import { useResource } from './resource.ts';
+import { useAnswer } from './resource.ts';
 import type { Proposal, ProposalWithEffect } from '../sdk/client/operations.ts';
 
 interface ProposedProps {
@@ -14,10 +14,7 @@ interface ProposedProps {
 
 /** The card of a proposal: its effects, and buttons for people who may answer it. */
 export function Proposed({ id, outcome }: ProposedProps): JSX.Element {
-  const shown = useResource(
-    (signal) => call<ProposalWithEffect>(path`GET /v2/proposals/${id}`, undefined, signal),
-    [outcome],
-  );
+  const shown = useAnswer<ProposalWithEffect>(path`GET /v2/proposals/${id}`, outcome);
   const answer = (label: string, verb: string, kind: string, body?: unknown) => {
     const run = () => reply(`${path`POST /v2/proposals/${id}`}/${verb}`, verb !== 'decline', body);
     return <Action label={label} kind={kind} run={run} />;

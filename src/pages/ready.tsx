@@ -5,12 +5,10 @@ import { Choice, Loaded, Once } from './parts.tsx';
 import { Action } from './remedy.tsx';
 import { useResource } from './resource.ts';
 import { setUps } from './setup.ts';
+import type { CreatedLease } from '../sdk/client/operations.ts';
 
 /** A new token of an agent or a lease, as the API answers it once. */
-export interface Secret {
-  readonly token: string;
-  readonly proxy_url: string;
-}
+export type Secret = Pick<CreatedLease, 'token' | 'proxy_url'>;
 
 /** A token that the page shows. It is only in the memory of the page. */
 export interface Made extends Secret {

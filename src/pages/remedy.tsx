@@ -14,26 +14,37 @@ interface ActionProps {
   readonly disabled?: boolean;
 }
 
-/** A button that is disabled during its work, and shows a failure beside it. */
-export function Action({ label, run, kind = '', disabled = false }: ActionProps): JSX.Element {
+/** Runs the work of a button or a form, and holds its last failure. */
+export function useWork() {
   const [isBusy, setBusy] = useState(false);
   const [error, setError] = useState<unknown>(null);
-  const work = async () => {
+  const run = async (work: () => unknown) => {
     setBusy(true);
     setError(null);
     try {
-      await run();
+      await work();
     } catch (thrown) {
       setError(thrown);
     }
     setBusy(false);
   };
+  return { isBusy, failure: error !== null && <Failure error={error} />, run };
+}
+
+/** A button that is disabled during its work, and shows a failure beside it. */
+export function Action({ label, run, kind = '', disabled = false }: ActionProps): JSX.Element {
+  const work = useWork();
   return (
     <span class="action">
-      <button type="button" class={kind} disabled={isBusy || disabled} onClick={() => void work()}>
+      <button
+        type="button"
+        class={kind}
+        disabled={work.isBusy || disabled}
+        onClick={() => void work.run(run)}
+      >
         {label}
       </button>
-      <span role="status">{error !== null && <Failure error={error} />}</span>
+      <span role="status">{work.failure}</span>
     </span>
   );
 }

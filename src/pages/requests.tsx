@@ -172,7 +172,7 @@ function Details({ row, close }: { readonly row: Row; readonly close: () => void
   const [done, setDone] = useState('');
   const { agent, lease, exchange = '' } = row;
   return (
-    <section class="card" aria-label="Details" style={{ marginTop: '1rem' }}>
+    <section class="card" aria-label="Details">
       <h2>{titleOf(row)}</h2>
       <RequestFacts of={row} />
       <p role="status">{done}</p>

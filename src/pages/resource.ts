@@ -54,9 +54,9 @@ export function useResource<T>(
   return { ...state, reload, change };
 }
 
-/** Reads an answer of the API: `GET /v2/status`. */
-export function useAnswer<T>(what: string): Resource<T> {
-  return useResource((signal) => call<T>(what, undefined, signal), [what]);
+/** Reads an answer of the API, and again if one of `causes` changes: `GET /v2/status`. */
+export function useAnswer<T>(what: string, ...causes: readonly unknown[]): Resource<T> {
+  return useResource((signal) => call<T>(what, undefined, signal), [what, ...causes]);
 }
 
 /** Reads a short list of the API, and again if one of `causes` changes: `/v2/people`. */

@@ -1,5 +1,5 @@
 import type { ComponentChildren, JSX } from 'preact';
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { type Listing, more } from './api.ts';
 import { Loaded, Table, type TableProps } from './parts.tsx';
 import { Action, Failure } from './remedy.tsx';
@@ -19,31 +19,41 @@ interface Source<T> {
 
 type Pages<T> = Source<T> & Resource<readonly T[]>;
 
+interface Place<T> {
+  /** The entries read so far. */
+  last: Listing<T> | undefined;
+  /** The entries that the next read follows; undefined: it begins anew. */
+  before: Listing<T> | undefined;
+  isBusy: boolean;
+}
+
 /** Reads a list by pages of 200: `/v2/grants?start=name`. */
 export function usePages<T>(path: string): Pages<T> {
-  const place = useMemo(() => ({ before: undefined as Listing<T> | undefined, isBusy: true }), [path]);
-  const { data, error, reload, change } = useResource(
-    (signal) => {
-      place.isBusy = true;
-      return more<T>(path, place.before, signal).finally(() => (place.isBusy &&= signal.aborted));
+  // `last` is newer than the last render, which may call `more` after an answer has come.
+  const place = useMemo<Place<T>>(() => ({ last: undefined, before: undefined, isBusy: true }), [path]);
+  const list = useResource(
+    async (signal) => {
+      const { before } = place;
+      Object.assign(place, { before: undefined, isBusy: true });
+      try {
+        return (place.last = await more<T>(path, before, signal));
+      } finally {
+        place.isBusy &&= signal.aborted;
+      }
     },
     [path],
   );
-  const readAfter = (before?: Listing<T>) => {
-    place.before = before;
-    return reload();
-  };
+  const { entries } = list.data ?? {};
   return {
-    entries: data?.entries ?? [],
-    data: data?.entries,
-    isComplete: data?.next === null,
-    error,
-    reload: () => readAfter(),
-    change: (what, body) => {
-      place.before = undefined;
-      return change(what, body);
+    ...list,
+    entries: entries ?? [],
+    data: entries,
+    isComplete: list.data?.next === null,
+    more() {
+      if (place.isBusy || place.last?.next === null) return;
+      place.before = place.last;
+      void list.reload();
     },
-    more: () => void (data?.next != null && !place.isBusy && readAfter(data)),
   };
 }
 
@@ -101,17 +111,18 @@ export function Rows<T>({
     const first = element.querySelector<HTMLElement>('.row:not(.head)');
     setPlace({ top: element.scrollTop, view: innerHeight, each: first?.offsetHeight || 40 });
   };
-  useLayoutEffect(measure, [entries.length > 0]);
-  useEffect(() => {
+  useLayoutEffect(() => {
+    measure();
     addEventListener('resize', measure);
     return () => removeEventListener('resize', measure);
-  }, []);
+  }, [entries.length > 0]);
   const first = Math.max(0, Math.floor(top / each) - margin);
   const last = Math.min(entries.length, Math.ceil((top + view) / each) + margin);
-  useEffect(() => {
-    if (!isComplete && last >= entries.length * 0.8) source.more();
-  }, [last, entries.length, isComplete]);
-  const style = useMemo(() => ({ gridTemplateColumns: columns }), [columns]);
+  // After each render, because a read may have been in progress at the one before; and before the next one.
+  useLayoutEffect(() => {
+    if (!isComplete && error === undefined && last >= entries.length * 0.8) source.more();
+  });
+  const style = { gridTemplateColumns: columns };
   if (error !== undefined && entries.length === 0) return <Failure error={error} />;
   if (isComplete && entries.length === 0) return <>{none}</>;
   return (

@@ -15,7 +15,8 @@ interface RuleField {
   readonly take: (text: string) => Rule | null;
 }
 
-const words = (text: string) => text.split(/[\s,]+/).filter((word) => word !== '');
+/** Returns the words of a text, between spaces or commas. */
+export const words = (text: string) => text.split(/[\s,]+/).filter((word) => word !== '');
 
 const joined = (value: unknown) => (Array.isArray(value) ? value.join(', ') : '');
 
@@ -66,7 +67,7 @@ const limits = several(
 );
 
 const times = several(
-  ['Times', '09:00-17:30 mon-fri Europe/Berlin', 'times'],
+  ['Times', '09:00-17:30 mon-fri UTC', 'times'],
   ({ from, to, weekdays, zone }) =>
     [
       ...(from === undefined ? [] : [`${from as string}-${to as string}`]),

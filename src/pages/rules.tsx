@@ -93,6 +93,7 @@ function Domains({ text }: DraftProps): JSX.Element {
           label="Add or find a host"
           name="host"
           required
+          size={32}
           placeholder="api.example.com or *.example.com"
         />
       </Form>
@@ -154,9 +155,7 @@ function Editor({ host, text: checked }: DraftProps & { readonly host: string })
   };
   return (
     <>
-      <p>
-        <a href="#rules">All hosts</a>
-      </p>
+      <a href="#rules">All hosts</a>
       <h2>{host}</h2>
       <div class="split">
         <div>
@@ -181,7 +180,7 @@ function Editor({ host, text: checked }: DraftProps & { readonly host: string })
           </label>
           <Changes
             text={checked}
-            effect={effectOf(host, entry)}
+            effect={effectOf(host, data?.entry ?? null)}
             discarded={() => setChange({ action: 'read' })}
           />
         </div>
@@ -197,7 +196,7 @@ interface ChangesProps extends DraftProps {
 }
 
 /** The difference of the draft from the file, and the button that saves it. */
-function Changes({ text, effect, discarded }: ChangesProps): JSX.Element {
+function Changes({ text, effect, discarded }: ChangesProps): JSX.Element | null {
   const mayWrite = may('config:write');
   const { file, etag, text: typed } = draft.value!;
   const [saved, setSaved] = useState('No change to save.');
@@ -216,8 +215,9 @@ function Changes({ text, effect, discarded }: ChangesProps): JSX.Element {
     await readFile();
     discarded?.();
   };
+  if (!mayWrite && !isChanged) return null;
   return (
-    <section class="card" aria-label="Changes" style={{ marginTop: '1rem' }}>
+    <section class="card" aria-label="Changes">
       {isChanged && error !== undefined && <Failure error={error} />}
       {isChanged && data !== '' && (
         <>
@@ -235,7 +235,7 @@ function Changes({ text, effect, discarded }: ChangesProps): JSX.Element {
           />
         )}
         {isChanged && <Action label="Discard" kind="quiet" run={discard} />}
-        <span role="status">{text === typed && !isChanged && mayWrite && saved}</span>
+        <span role="status">{text === typed && !isChanged && saved}</span>
       </div>
     </section>
   );

@@ -42,7 +42,7 @@ export function Ways({ name, account }: WaysProps): JSX.Element {
     } catch {
       // The result offers the hosts that are left. Its button shows the failure.
     }
-    setGrant({ ...added, ...(await read()) });
+    setGrant({ ...added, ...(missing.length > 0 ? await read() : found) });
   };
   const take = async (service: Service, { place, remove }: FoundLogin) => {
     const added = await call<AddedGrant>(path`POST /v2/logins/${name}`, { domains: true, name: account });

@@ -3,6 +3,7 @@ import { useState } from 'preact/hooks';
 import { AccountPage } from './account.tsx';
 import { all, more, type PageProps, path, person } from './api.ts';
 import { Icon } from './icon.tsx';
+import type { Line } from './live.ts';
 import { Badge, Empty, Loaded, Time } from './parts.tsx';
 import { connectInPopup } from './popup.ts';
 import { Action } from './remedy.tsx';
@@ -15,15 +16,10 @@ export function Wallet({ args: [id] }: PageProps): JSX.Element {
   return id ? <AccountPage id={id} /> : <Cards />;
 }
 
-interface Use {
-  readonly grant?: string;
-  readonly agent?: string;
-}
-
 const weekMs = 604_800_000;
 
 /** Returns "Used 12 times this week, by nightly-bot.", or that nobody used it. */
-function usageOf({ used_at: last }: GrantInList, uses: readonly Use[], isWhole: boolean): string {
+function usageOf({ used_at: last }: GrantInList, uses: readonly Line[], isWhole: boolean): string {
   if (uses.length === 0) return last === null ? 'Never used.' : isWhole ? 'Not used this week.' : '';
   const agents = [...new Set(uses.flatMap(({ agent }) => agent ?? []))];
   const by = agents.length === 0 ? '' : `, by ${new Intl.ListFormat('en').format(agents)}`;
@@ -36,7 +32,7 @@ function Cards(): JSX.Element {
     const since = new Date(Date.now() - weekMs).toISOString();
     const [grants, uses, providers] = await Promise.all([
       all<GrantInList>('/v2/grants', signal),
-      more<Use>(`/v2/audit/events?event=outcome&since=${since}`, undefined, signal),
+      more<Line>(`/v2/audit/events?event=outcome&since=${since}`, undefined, signal),
       all<Provider>('/v2/providers', signal),
     ]);
     return {

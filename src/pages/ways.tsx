@@ -90,7 +90,8 @@ export function Consent({ account, service, show }: WayProps): JSX.Element {
       <h3>Consent in the browser</h3>
       <p>
         {`You sign in at ${login}. Its tokens are sent only to ${service.audience.join(', ')}.`}
-        {may('config:write') && ` Requests to ${hostsOf(service).join(', ')} use the account from then on.`}
+        {may('config:write') &&
+          ` Requests to ${hostsOf(service).join(', ')} use the account from then on, unless a rule decides about them.`}
       </p>
       <Form label={`Continue to ${title}`} submit={consent} keep>
         {offered.length > 0 && (

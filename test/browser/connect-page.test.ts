@@ -62,7 +62,7 @@ describe.each(browsers)('the page Connect in %s%s', { timeout: 120_000 }, (name,
   test('connects an account by a consent in a popup, lets its hosts use it, and offers it to a new agent', async () => {
     const { page, call, helpdesk } = await opened(open);
     const host = `helpdesk.acme.test:${helpdesk.port}`;
-    const said = `You sign in at ${host}. Its tokens are sent only to ${host}. Requests to ${host} use the account`;
+    const said = `You sign in at ${host}. Its tokens are sent only to ${host}. Requests to ${host} use the account from then on, unless a rule decides about them.`;
     await goTo(page, 'connect/acme', said);
     await page.evaluate(
       `void document.querySelectorAll('main details').forEach((each) => (each.open = true))`,

@@ -211,6 +211,24 @@ describe.each(browsers)('the page Now, in %s%s', { timeout: 60_000 }, (_name, _w
     await expect.poll(() => page.evaluate(`document.querySelectorAll('[aria-pressed=true]').length`)).toBe(0);
   });
 
+  test('gets answers about the charts that take longer than the time between two reads', async () => {
+    const { page } = await livePage(open);
+    await page.shows('Token refreshes');
+    await page.evaluate(`void (() => {
+      const [timed, fetched] = [setInterval, fetch];
+      globalThis.setInterval = (run, ms) => timed(run, ms === 15_000 ? 50 : ms);
+      globalThis.answers = 0;
+      globalThis.fetch = async (path, init) => {
+        if (!path.startsWith('/v2/metrics')) return fetched(path, init);
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        if (!init.signal.aborted) answers += 1;
+        return fetched(path, init);
+      };
+    })()`);
+    await page.evaluate(click('Day'));
+    await expect.poll(() => page.evaluate('answers')).toBeGreaterThan(2);
+  });
+
   test('keeps few elements, and draws at most ten times a second, while 2,000 requests pass', async () => {
     const { page, sidekey } = await livePage(open);
     await page.evaluate(`void (() => {

@@ -5,6 +5,7 @@ import { examined } from '../support/examined.ts';
 import { grantRecord } from '../support/grant-record.ts';
 import { oauth2Credential } from '../support/oauth2-credential.ts';
 import { click, confirm, goTo, openedPages, submit } from '../support/opened-pages.ts';
+import type { TestSidekey } from '../support/sidekey.ts';
 
 /** Chromium takes pictures and asks axe; in Firefox the flow alone is tried. */
 async function looked(page: Page, name: string): Promise<void> {
@@ -82,6 +83,9 @@ describe.each(browsers)('the operator pages, in %s%s', { timeout: 40_000 }, (_na
     expect(overview).toMatch(/1 active, 1 revoked, 1 reauth_required/);
     expect(overview).toMatch(/mine[^]*consent/);
     await looked(page, 'attention');
+    await goTo(page, `accounts/${mine.id}`, 'Replace the key');
+    const link = `[...document.querySelectorAll('a')].find((it) => it.textContent === 'Replace the key').hash`;
+    expect(await page.evaluate(link)).toBe(`#connect/${mine.provider}/mine`);
   });
 
   test('refresh a grant that could not be refreshed, from the page of its health', async () => {
@@ -111,6 +115,14 @@ describe.each(browsers)('the operator pages, in %s%s', { timeout: 40_000 }, (_na
 
 const [, why, chromium] = browsers[0]!;
 
+/** Stores accounts with the names `account-0000` and so on. */
+async function addAccounts({ proxy }: TestSidekey, count: number): Promise<void> {
+  const names = Array.from({ length: count }, (_, at) => `account-${String(at).padStart(4, '0')}`);
+  const records = names.map((name) => grantRecord({ name, refreshable: false }));
+  for (let at = 0; at < count; at += 1_000)
+    await proxy.state.store.grants.insert(...records.slice(at, at + 1_000));
+}
+
 // Firefox has no authenticator for tests, and its buttons take no keys while no window is active.
 describe.skipIf(chromium === null)(`the operator pages, in a real browser${why}`, { timeout: 40_000 }, () => {
   it('can be used with the keyboard only: Tab, Enter, Space and Escape', async () => {
@@ -137,10 +149,7 @@ describe.skipIf(chromium === null)(`the operator pages, in a real browser${why}`
 
   it('list thousands of accounts with few elements, and find one by its name', async () => {
     const { page, sidekey } = await openedPages(chromium);
-    const names = Array.from({ length: 3_000 }, (_, at) => `account-${String(at).padStart(4, '0')}`);
-    const records = names.map((name) => grantRecord({ name, refreshable: false }));
-    for (let at = 0; at < records.length; at += 1_000)
-      await sidekey.proxy.state.store.grants.insert(...records.slice(at, at + 1_000));
+    await addAccounts(sidekey, 3_000);
     const rows = async () => page.evaluate(`document.querySelectorAll('.row').length`);
     await goTo(page, 'accounts', 'account-0000');
     expect(await rows()).toBeLessThan(80);
@@ -160,6 +169,39 @@ describe.skipIf(chromium === null)(`the operator pages, in a real browser${why}`
     })()`);
     expect(await page.shows('account-2500')).not.toContain('account-2499');
     expect(await rows()).toBeLessThan(80);
+  });
+
+  it('read each part of a list once, to the last row, while the scroll position jumps', async () => {
+    const { page, sidekey } = await openedPages(chromium);
+    await addAccounts(sidekey, 5_000);
+    await goTo(page, 'accounts', 'account-0000');
+    await page.evaluate(`void (async () => {
+      const rows = document.querySelector('.rows');
+      let jumps = 0;
+      const jump = () => {
+        rows.scrollTop = rows.scrollHeight - ((jumps += 1) % 3) * 500;
+        rows.dispatchEvent(new Event('scroll'));
+      };
+      globalThis.reads = [];
+      const fetched = globalThis.fetch;
+      globalThis.fetch = async (path, init) => {
+        const answer = await fetched(path, init);
+        if (!path.includes('cursor=')) return answer;
+        if (reads.push(path) === 3) return new Response('{"detail":"Out of order."}', { status: 503 });
+        const text = await answer.text();
+        // The effects of this render are still to run when the page gets the answer.
+        jump();
+        return new Response(text, answer);
+      };
+      for (; rows.isConnected; await new Promise(requestAnimationFrame)) jump();
+    })()`);
+    await page.shows('Out of order.');
+    await page.evaluate(click('Try again'));
+    // Its last row.
+    await page.shows('theirs');
+    const reads = (await page.evaluate('reads')) as string[];
+    expect(reads).toHaveLength(26);
+    expect(new Set(reads).size).toBe(25);
   });
 
   it('sign in with a passkey that was added before', async () => {

@@ -145,6 +145,29 @@ describe.each(browsers)('the page of rules, in %s%s', { timeout: 60_000 }, (_nam
     await looked(page, 'rules-replayed');
   });
 
+  test('says what the saved file does while the form is not complete', async () => {
+    const { page } = await opened();
+    await goTo(page, 'rules/example.org', 'Remove this entry');
+    await page.evaluate(set('Action', 'deny'));
+    await page.shows('+  example.org: deny');
+    await page.evaluate(set('Action', 'grant'));
+    await page.shows('If no rule matches');
+    await page.evaluate(`void (async () => {
+      const save = [...document.querySelectorAll('button')].find((it) => it.textContent === 'Save');
+      while (save.disabled) await new Promise(requestAnimationFrame);
+      save.click();
+    })()`);
+    await page.shows('Saved. Requests to example.org are refused.');
+  });
+
+  test('shows an auditor nothing to save', async () => {
+    const { page } = await openedPages(open, 'auditor');
+    await goTo(page, 'rules/example.org', 'Config file');
+    await page.shows('Action');
+    const sections = `[...document.querySelectorAll('section')].map((it) => it.getAttribute('aria-label'))`;
+    expect(await page.evaluate(sections)).not.toContain('Changes');
+  });
+
   test('adds and removes hosts after showing the difference', async () => {
     const { page, call } = await opened();
     await page.evaluate(`void (location.hash = 'rules')`);

@@ -100,8 +100,18 @@ describe.each(browsers)('the accounts of a person, in %s%s', { timeout: 120_000 
     const { page, helpdesk, grant, uncheck } = await connected(open);
     helpdesk.failTokenEndpoint(() => ({ status: 400, body: { error: 'invalid_scope' } }));
     await uncheck('write:tickets');
+    await page.evaluate(`void (() => {
+      globalThis.early = 0;
+      const fetched = globalThis.fetch;
+      globalThis.fetch = async (...call) => {
+        const answer = await fetched(...call);
+        if (document.body.innerText.includes('End it and consent again')) early += 1;
+        return answer;
+      };
+    })()`);
     await page.evaluate(click('Keep only these scopes'));
     await page.shows('stay as they are');
+    expect(await page.evaluate('early'), 'offers before the refusal').toBe(0);
     helpdesk.failTokenEndpoint(null);
     await page.evaluate(click('End it and consent again'));
     const popup = page.popup();
@@ -135,6 +145,21 @@ describe.each(browsers)('the accounts of a person, in %s%s', { timeout: 120_000 
     await page.lacks('Programs cannot use it');
     expect(await grant()).toMatchObject({ id, state: 'active' });
     expect(await page.evaluate('isSame')).toBe(true);
+  });
+
+  test('show which window to finish in until the last one is closed', async () => {
+    const { page } = await connected(open);
+    const first = page.popup();
+    await page.evaluate(click('Consent again'));
+    const declined = await first;
+    const second = page.popup();
+    await page.evaluate(submit('Ask for more', { scopes: 'write:tickets' }));
+    await (await second).shows('asks to use your account');
+    await consentIn(declined, 'deny');
+    await page.shows('said no to the consent');
+    await page.shows('Finish in the other window.');
+    await page.evaluate(click('Cancel'));
+    await page.lacks('Finish in the other window.');
   });
 
   test('can be revoked here and at the provider', async () => {
