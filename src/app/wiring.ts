@@ -197,7 +197,7 @@ export function loginKeeper(
   };
 }
 
-/** Returns the store of the credentials that answers hand out. Answers under way end before the store closes. */
+/** Returns the store of minted grants. Answers that are being written end before the state closes. */
 export function mintKeeper(
   state: State,
   { config, fetch, now }: Pick<ApprovalServiceParts, 'config' | 'fetch' | 'now'>,
