@@ -96,12 +96,11 @@ async function report({ state: { vault }, current }: Core, credentials: Credenti
 
 /** Returns the services of the exchanges of this process. */
 function proxyServices(
-  core: Core,
+  { parts, late, figures, opened, state, current }: Core,
   { tokens, quota, uses }: Credentials,
   { approvals }: Administration,
   { leafFor, certificates }: Certificates,
 ): ProxyServices {
-  const { parts, late, figures, state, current } = core;
   const { log, now, env, assumed, peerOwner } = parts;
   const { store, grants, vault, audit, activity } = state;
   const { config, fetch } = current;
@@ -125,7 +124,7 @@ function proxyServices(
     tokens,
     activity,
     keepLogin: loginKeeper(state, { config, fetch, now }),
-    mint: mintKeeper(core),
+    mint: mintKeeper(state, { config, fetch, now }, opened),
     nonces: createNonces(),
     audit,
     quota,

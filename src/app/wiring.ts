@@ -20,7 +20,6 @@ import type { Quota } from '../agents/quota/quota.ts';
 import { machineFilesOf } from '../config/store-place.ts';
 import { createSharedQuota, quotaFileOf } from '../agents/quota/shared-quota.ts';
 import type { Tracer } from '../proxy/telemetry/traces.ts';
-import type { Core } from './core.ts';
 import type { State } from './state.ts';
 
 interface ApprovalServiceParts {
@@ -198,15 +197,18 @@ export function loginKeeper(
   };
 }
 
-/** Returns the store of the credentials that answers hand out. Answers under way end before the store closes. */
-export function mintKeeper({ state, current, parts: { now }, opened }: Core): MintKeeper {
+/** Returns the store of minted grants. Answers that are being written end before the state closes. */
+export function mintKeeper(
+  state: State,
+  { config, fetch, now }: Pick<ApprovalServiceParts, 'config' | 'fetch' | 'now'>,
+  opened: AsyncDisposableStack,
+): MintKeeper {
   const answers = new Set<Promise<void>>();
   opened.defer(async () => void (await Promise.all(answers)));
   return {
     keep: async (request) => (await import('../grants/mint.ts')).mintGrant(request, { ...state, now }),
     async forget(grant) {
       const { discardMinted } = await import('../operations/minted-end.ts');
-      const { config, fetch } = current;
       await discardMinted({ ...state, config: config(), now, withFetch: (use) => use(fetch()) }, grant);
     },
     answering(answer) {

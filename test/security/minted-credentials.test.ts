@@ -299,6 +299,8 @@ test('rows of a domain are read too, and say how the credential is carried', asy
   expect(asked.at(-1)!.headers.authorization).toBeUndefined();
 });
 
+const isUse = ({ event, path }: AuditLine) => event === 'access' && path === '/use';
+
 test.each([
   ['a form', 'application/x-www-form-urlencoded', (text: string) => `a=1&client_secret=${text}`],
   ['JSON', 'application/json', (text: string) => JSON.stringify({ client_secret: text })],
@@ -315,7 +317,6 @@ test.each([
   expect(asked.at(-1)).toMatchObject({ body: bodyOf(secret) });
   expect(asked.at(-1)!.headers).not.toHaveProperty('authorization');
   const [minted] = await sidekey.proxy.state.store.grants.minted({ limit: 1 });
-  const isUse = ({ event, path }: AuditLine) => event === 'access' && path === '/use';
   expect(await sidekey.audited(isUse)).toMatchObject({ grant: minted!.id });
   // A body without it has the grant of the host.
   expect(await use(bodyOf('other'))).toMatchObject({ status: 200 });

@@ -200,7 +200,7 @@ for (const [name, open, isMissing] of databases)
       const { first, second, request } = await setup(open);
       const minted = await Promise.all([first, second].map((each) => mintNew(request(), each)));
       const again = await mintNew(request(), first);
-      expect([...minted, again].map(({ isNew }) => isNew).toSorted()).toEqual([false, false, true]);
+      expect([...minted, again].filter(({ isNew }) => isNew)).toHaveLength(1);
     });
 
     test('refuses more rows than one page until those of ended grants are removed', async () => {
