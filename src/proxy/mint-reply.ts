@@ -17,7 +17,7 @@ import { type HandedOut, handedOut, unreadable, writtenAnew } from './mint-answe
 export interface Mints extends Pick<MintKeeper, 'forget' | 'answering'> {
   readonly rows: readonly MintRow[];
   readonly now: () => number;
-  /** Stores a credential as a grant. Returns placeholders by the texts of the answer. @throws as `mintGrant` */
+  /** Stores a credential. Returns its placeholders by the texts of the answer. @throws as `mintGrant` */
   readonly keep: (
     found: HandedOut,
   ) => Promise<Minted & { readonly placeholders: ReadonlyMap<string, string> }>;

@@ -363,6 +363,10 @@ const mutations: Readonly<Record<string, Respond>> = {
   'kept elements': says(
     `<A><B><Arn>${secret}</Arn><Account>${token}</Account><Credentials>${credentials}</Credentials></B></A>`,
   ),
+  'the session token in a kept element': says(
+    `<A><B><Account>${token}</Account><Credentials>${credentials}</Credentials></B></A>`,
+  ),
+  'the name of an error': (_, response) => response.writeHead(403, { 'x-amzn-ErrorType': secret }).end(),
   'a request ID': says(
     `<A><B><Credentials>${credentials}</Credentials></B><ResponseMetadata><RequestId>${secret}</RequestId></ResponseMetadata></A>`,
   ),
@@ -402,6 +406,22 @@ const mutations: Readonly<Record<string, Respond>> = {
     response.setHeader('X-Key', secret).setHeader('x-amzn-ErrorType', secret).end(asResult(credentials)),
 };
 
+/** Those that are refused, because no program should get half of an answer. */
+const refused: ReadonlySet<string> = new Set([
+  'a comment',
+  'an attribute',
+  'an element twice',
+  'credentials twice',
+  'kept elements',
+  'the session token in a kept element',
+  'no session token',
+  'no key ID',
+  'a line break in the secret',
+  'a colon in the secret',
+  'HTML',
+  'text',
+]);
+
 test('no mutation of an answer of STS shows the keys', async () => {
   const { get } = await start((request, response) =>
     mutations[decodeURIComponent(request.url!.split('?')[1]!)]!(request, response),
@@ -410,6 +430,7 @@ test('no mutation of an answer of STS shows the keys', async () => {
     const seen = await get(`sts.${region}`, `/?${encodeURIComponent(name)}`);
     expect(seen.all.length, name).toBeGreaterThan(0);
     expectNothing(seen.all, name);
+    if (refused.has(name)) expect(seen.body, name).toContain('mint_unreadable');
   }
 });
 
