@@ -24,10 +24,18 @@ const aContext = z.object({
   name: z.string(),
   context: z.object({ cluster: z.string(), user: z.string(), namespace: z.string().optional() }),
 });
-/** A user with a plugin, without its variables, which may be credentials or name a profile. */
+/**
+ * A user with the plugin of AWS, whose arguments are no credentials. Without its variables, which may be some,
+ * or name a profile.
+ */
 const aUser = z.object({
   name: z.string(),
-  user: z.object({ exec: z.looseObject({ command: z.string(), env: z.unknown().transform(() => []) }) }),
+  user: z.object({
+    exec: z.looseObject({
+      command: z.string().regex(/(?:^|[\\/])aws(?:-iam-authenticator)?(?:\.exe)?$/),
+      env: z.unknown().transform(() => []),
+    }),
+  }),
 });
 
 /** The domain map, our CA as PEM, and the environment that programs are started from. */

@@ -271,7 +271,10 @@ const harmless = [
   ...below('agent_issuers', '{} .*.issuer .*.trust_domain .*.audience .*.max_age .*.agents{}', ''),
   ...below('agent_issuers.*.agents.*', claims, ''),
   ...below('agent_issuers.*.agents.*[]', claims, ''),
-  ...below('upstream', 'resolve{} resolve.* private_addresses[] proxy.user no_proxy[] client_certificates{} host_ca{}'),
+  ...below(
+    'upstream',
+    'resolve{} resolve.* private_addresses[] proxy.user no_proxy[] client_certificates{} host_ca{}',
+  ),
   ...below('vaults', '{} .*.namespace .*.approle.role_id .*.approle.mount', ''),
   ...below('vaults.*', 'kubernetes.role kubernetes.mount jwt.role jwt.mount'),
   ...below(

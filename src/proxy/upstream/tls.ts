@@ -209,11 +209,10 @@ export function createTrust(
   const pinned = new Map(
     Array.from(ofHosts ?? [], ([host, ca]) => [host, createTrust([ca], certificates, null)]),
   );
-  const roots = () => [...getCACertificates('default'), ...getCACertificates('system')];
   const contextWith = (material: SecureContextOptions = {}) =>
     createSecureContext({
       ...material,
-      ca: [...new Set([...(ofHosts === null ? [] : roots()), ...extra])],
+      ca: [...new Set([...(ofHosts === null ? [] : machineRoots()), ...extra])],
       minVersion: 'TLSv1.2',
     });
   const withoutCertificate = () => {
@@ -239,6 +238,10 @@ export function createTrust(
     }
     return context;
   };
+}
+
+function machineRoots(): readonly string[] {
+  return [...getCACertificates('default'), ...getCACertificates('system')];
 }
 
 const pemHeader = '-----BEGIN CERTIFICATE-----';

@@ -34,6 +34,13 @@ async function written(...files: readonly (object | string)[]) {
   return found === null ? null : (JSON.parse(found.text) as Readonly<Record<string, unknown>>);
 }
 
+/** A file with one cluster, and two contexts. */
+const fileWith = (server: string, current: string) => ({
+  clusters: [cluster('eks', server)],
+  contexts: [context('a', 'eks'), context('b', 'eks')],
+  'current-context': current,
+});
+
 describe('the kubeconfig of a run', () => {
   test('has the intercepted clusters with the CA of Sidekey alone, and what belongs to them', async () => {
     const theirs = { 'certificate-authority-data': 'dGhlaXJz', 'proxy-url': 'http://p.test' };
@@ -71,9 +78,17 @@ describe('the kubeconfig of a run', () => {
     const secrets = { token: 'SECRET', password: 'SECRET', 'client-key-data': 'SECRET', username: 'SECRET' };
     const file = {
       clusters: [cluster('eks', 'https://a.eks.amazonaws.com')],
-      contexts: [context('one', 'eks', 'static'), context('two', 'eks', 'plugin')],
+      contexts: [
+        context('one', 'eks', 'static'),
+        context('two', 'eks', 'plugin'),
+        context('three', 'eks', 'other'),
+      ],
       users: [
         { name: 'static', user: secrets },
+        {
+          name: 'other',
+          user: { exec: { ...exec, command: 'kubelogin', args: ['--client-secret=SECRET'] } },
+        },
         { name: 'plugin', user: { ...secrets, exec: { ...exec, env: [{ name: 'A', value: 'SECRET' }] } } },
       ],
     };
@@ -82,21 +97,16 @@ describe('the kubeconfig of a run', () => {
   });
 
   test('takes each entry from the first file that has it, also beside files that cannot be read', async () => {
-    const file = (server: string, current: string) => ({
-      clusters: [cluster('eks', server)],
-      contexts: [context('a', 'eks'), context('b', 'eks')],
-      'current-context': current,
-    });
     const [first, second] = [
-      file('https://a.eks.amazonaws.com', ''),
-      file('https://b.eks.amazonaws.com', 'b'),
+      fileWith('https://a.eks.amazonaws.com', ''),
+      fileWith('https://b.eks.amazonaws.com', 'b'),
     ];
     expect(await written('', 'clusters: 5', '{', first, second)).toMatchObject({
       clusters: [{ cluster: { server: 'https://a.eks.amazonaws.com' } }],
       'current-context': 'b',
     });
     // A cluster of an earlier file hides one of a later file.
-    expect(await written(file('https://127.0.0.1:6443', 'a'), second)).toBeNull();
+    expect(await written(fileWith('https://127.0.0.1:6443', 'a'), second)).toBeNull();
   });
 
   test('is not written without such a cluster', async () => {

@@ -90,12 +90,15 @@ function verifyToken(token: string, cluster: string, now: number): void {
     sessionToken: query.get('X-Amz-Security-Token'),
   };
   const expected = presignedUrl({ host, own: null, cluster, at, lifetimeS: seconds }, keys);
-  const partsOf = (each: string) => each.split(/[?&]/).toSorted().join('&');
   if (partsOf(url) === partsOf(expected)) return;
   throw refused(
     `The EKS token is not one for the cluster ${cluster} that was signed with a placeholder of Sidekey.`,
     `have it made by: aws eks get-token --cluster-name ${cluster}, with the AWS keys that sidekey run sets`,
   );
+}
+
+function partsOf(url: string): string {
+  return url.split(/[?&]/).toSorted().join('&');
 }
 
 interface TokenFacts {

@@ -1,8 +1,8 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createSecureContext } from 'node:tls';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createSecureContext, getCACertificates, setDefaultCACertificates } from 'node:tls';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { createDialer } from '../../../../src/proxy/upstream/dialer.ts';
 import { createTrust, readAnchors } from '../../../../src/proxy/upstream/tls.ts';
 import { makeTestAuthority } from '../../../support/certificates.ts';
@@ -77,6 +77,24 @@ describe('the trust anchors', () => {
       await reached('api.example', cluster1),
       await reached('api.example', company1),
     ]).toEqual(['reached', 'upstream_tls', 'upstream_tls', 'reached']);
+  });
+
+  it('of one host exclude the roots of the machine', async () => {
+    const root = makeTestAuthority('Root of the machine');
+    const before = getCACertificates('default');
+    onTestFinished(() => setDefaultCACertificates(before));
+    setDefaultCACertificates([...before, root.cert]);
+    await using server = await tlsUpstream(root.issue(['cluster.example', 'api.example']));
+    const dialer = createDialer({
+      route: () => Promise.resolve({ kind: 'direct', addresses: [{ address: '127.0.0.1', family: 4 }] }),
+      // No other test has these, so no context is shared.
+      trust: createTrust([cluster.cert], [], new Map([['cluster.example', cluster.cert]])),
+      timeoutMs: 10_000,
+      proxy: null,
+    });
+    (await dialer.connect(authorityOf(`api.example:${server.port}`))).destroy();
+    const pinned = dialer.connect(authorityOf(`cluster.example:${server.port}`));
+    await expect(pinned).rejects.toMatchObject({ code: 'upstream_tls' });
   });
 
   it('of one host are not those of another, also with the same client certificate', () => {
