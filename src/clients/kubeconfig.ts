@@ -31,10 +31,9 @@ const aContext = z.object({
 const aUser = z.object({
   name: z.string(),
   user: z.object({
-    exec: z.looseObject({
-      command: z.string().regex(/(?:^|[\\/])aws(?:-iam-authenticator)?(?:\.exe)?$/),
-      env: z.unknown().transform(() => []),
-    }),
+    exec: z
+      .looseObject({ command: z.string().regex(/(?:^|[\\/])aws(?:-iam-authenticator)?(?:\.exe)?$/) })
+      .transform((exec) => ({ ...exec, env: [] })),
   }),
 });
 
