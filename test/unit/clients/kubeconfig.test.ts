@@ -30,7 +30,7 @@ async function written(...files: readonly (object | string)[]) {
   for (const [index, file] of files.entries())
     await writeFile(paths[index]!, typeof file === 'string' ? file : stringify(file));
   const parent = { KUBECONFIG: paths.join(delimiter), HOME: folder };
-  const found = kubeconfigFor(join(folder, 'ours'), { parent, domains, authorityPem: pem });
+  const found = kubeconfigFor(join(folder, 'ours'), parent, domains, pem);
   return found === null ? null : (JSON.parse(found.text) as Readonly<Record<string, unknown>>);
 }
 
