@@ -16,34 +16,24 @@ const kubeconfig = z.object({
   'current-context': z.string().catch(''),
 });
 
-const aCluster = z.object({
-  name: z.string(),
+const named = <T extends z.ZodRawShape>(shape: T) => z.object({ name: z.string(), ...shape });
+const aCluster = named({
   cluster: z.object({ server: z.string(), 'tls-server-name': z.string().optional() }),
 });
-const aContext = z.object({
-  name: z.string(),
+const aContext = named({
   context: z.object({ cluster: z.string(), user: z.string(), namespace: z.string().optional() }),
 });
 /**
  * A user with the plugin of AWS, whose arguments are no credentials. Without its variables, which may be some,
  * or name a profile.
  */
-const aUser = z.object({
-  name: z.string(),
+const aUser = named({
   user: z.object({
-    exec: z.looseObject({
-      command: z.string().regex(/(?:^|[\\/])aws(?:-iam-authenticator)?(?:\.exe)?$/),
-      env: z.unknown().transform(() => []),
-    }),
+    exec: z
+      .looseObject({ command: z.string().regex(/(?:^|[\\/])aws(?:-iam-authenticator)?(?:\.exe)?$/) })
+      .transform((exec) => ({ ...exec, env: [] })),
   }),
 });
-
-/** The domain map, our CA as PEM, and the environment that programs are started from. */
-interface Surroundings {
-  readonly parent: NodeJS.ProcessEnv;
-  readonly domains: readonly Domain[];
-  readonly authorityPem: string;
-}
 
 /**
  * Returns the text of a kubeconfig for the clusters that are reached through Sidekey, with its CA: only a
@@ -51,9 +41,15 @@ interface Surroundings {
  * that may not read those. Null: they name no such cluster.
  *
  * @param file where the text will be
+ * @param authorityPem our CA
  * @returns also the value of `KUBECONFIG`: the file, then those of the user
  */
-export function kubeconfigFor(file: string, { parent, domains, authorityPem }: Surroundings) {
+export function kubeconfigFor(
+  file: string,
+  parent: NodeJS.ProcessEnv,
+  domains: readonly Domain[],
+  authorityPem: string,
+) {
   const ofUser = userFiles(parent).filter((each) => each !== file);
   const files = ofUser.flatMap((each) => kubeconfig.safeParse(parsed(each)).data ?? []);
   const map = createDomainMap(domains);

@@ -70,7 +70,7 @@ export async function writeTrustFiles(
   const apt = await aptSettings(parent, aptFile, bundleFile);
   if (apt !== null) await writeWhole(aptFile, apt);
   const kubeFile = join(folder, 'kubeconfig');
-  const kubeconfig = kubeconfigFor(kubeFile, { parent, domains, authorityPem });
+  const kubeconfig = kubeconfigFor(kubeFile, parent, domains, authorityPem);
   if (kubeconfig !== null) await writeWhole(kubeFile, kubeconfig.text);
   const wget = await ownWgetFile(parent, join(folder, 'wgetrc'));
   return {

@@ -30,7 +30,7 @@ async function written(...files: readonly (object | string)[]) {
   for (const [index, file] of files.entries())
     await writeFile(paths[index]!, typeof file === 'string' ? file : stringify(file));
   const parent = { KUBECONFIG: paths.join(delimiter), HOME: folder };
-  const found = kubeconfigFor(join(folder, 'ours'), { parent, domains, authorityPem: pem });
+  const found = kubeconfigFor(join(folder, 'ours'), parent, domains, pem);
   return found === null ? null : (JSON.parse(found.text) as Readonly<Record<string, unknown>>);
 }
 
@@ -53,9 +53,10 @@ describe('the kubeconfig of a run', () => {
         cluster('tunnel', 'https://tunnel.test'),
         cluster('local', 'https://127.0.0.1:6443'),
       ],
-      contexts: [context('at-eks', 'eks'), context('at-local', 'local')],
+      contexts: [context('at-eks', 'eks'), context('more', 'insecure'), context('at-local', 'local')],
       users: [
         { name: 'eks', user: { exec: { ...exec, env: [{ name: 'AWS_PROFILE', value: 'me' }] }, token: 'a' } },
+        { name: 'insecure', user: { exec } },
         { name: 'local', user: { exec } },
       ],
       'current-context': 'at-eks',
@@ -68,8 +69,8 @@ describe('the kubeconfig of a run', () => {
         cluster('eks', 'https://a.gr7.eu-west-1.eks.amazonaws.com', ours),
         cluster('insecure', 'https://b.eks.amazonaws.com:443', ours),
       ],
-      contexts: [context('at-eks', 'eks')],
-      users: [{ name: 'eks', user: { exec: { ...exec, env: [] } } }],
+      contexts: [context('at-eks', 'eks'), context('more', 'insecure')],
+      users: ['eks', 'insecure'].map((name) => ({ name, user: { exec: { ...exec, env: [] } } })),
       'current-context': 'at-eks',
     });
   });
