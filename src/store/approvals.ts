@@ -7,7 +7,7 @@ import {
   type Question,
   type StandingApproval,
 } from '../domain/approval.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { all, done, equals, first, inBatches, pageOf, rowsOf, type Run, written } from './queries.ts';
 import { damaged, type QuestionRow, type Schema } from './schema.ts';
@@ -70,10 +70,9 @@ export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
         if (answered !== null) return answered;
         const question = await read(id);
         if (question !== null && isWaiting(question, answer.at) && isForLease(answer))
-          throw new SidekeyError(
-            'input_invalid',
+          throw inputInvalid(
             'The request comes under no lease, so a yes cannot last as long as one.',
-            { hint: 'say yes once, or for a time' },
+            'say yes once, or for a time',
           );
         return null;
       }),
