@@ -9,8 +9,8 @@ import { orMeant } from '../lib/text.ts';
 import type { ApiKeyRecord } from '../store/store.ts';
 import { assertRole, assertScopes } from './caller.ts';
 import { findNamed } from './find.ts';
-import { isoOrNull, isoTime, readEnd } from './format.ts';
-import { name, text, time, timeOrNull, userName } from './members.ts';
+import { readEnd } from './format.ts';
+import { membersOf, name, text, time, timeOrNull, userName } from './members.ts';
 import { changing, reading } from './operation.ts';
 import { namePlace, pageInput, pageOf } from './paging.ts';
 
@@ -27,18 +27,7 @@ const members = {
   used_at: timeOrNull,
 };
 
-function keyAnswer({ createdAt, expiresAt, usedAt, ...key }: ApiKeyRecord) {
-  return {
-    name: key.name,
-    role: key.role as (typeof roles)[number],
-    scopes: key.scopes?.slice() ?? null,
-    user: key.user,
-    person: key.person,
-    created_at: isoTime(createdAt),
-    expires_at: isoOrNull(expiresAt),
-    used_at: isoOrNull(usedAt),
-  };
-}
+const keyAnswer = (key: ApiKeyRecord) => membersOf(members, key);
 
 const apiKey = z.strictObject(members).meta({ id: 'ApiKey' });
 

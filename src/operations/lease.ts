@@ -11,8 +11,8 @@ import { hintOf, remedy } from '../lib/hint.ts';
 import { visible } from '../lib/text.ts';
 import type { LeaseChoice, LeaseQuery } from '../store/store.ts';
 import { findAgent, findLease, findNamedGrant } from './find.ts';
-import { duration, egress, grants, name, text, time, timeOrNull, uses } from './members.ts';
-import { isoOrNull, isoTime, proxyUrl } from './format.ts';
+import { duration, egress, grants, membersOf, name, text, time, timeOrNull, uses } from './members.ts';
+import { proxyUrl } from './format.ts';
 import { whatEndsBefore } from './lease-terms.ts';
 import { finishEndedLeases } from './lease-end.ts';
 import { makeLease } from './make-lease.ts';
@@ -47,24 +47,15 @@ const members = {
 
 function leaseAnswer(lease: Lease, now: number): z.input<z.ZodObject<typeof members>> {
   const standing = leaseStanding(lease, now);
-  return {
-    id: lease.id,
-    agent: lease.agent,
-    grants: lease.grants?.slice() ?? null,
-    egress: lease.egress?.slice() ?? null,
-    purpose: lease.purpose,
+  return membersOf(members, {
+    ...lease,
+    egress: lease.egress ?? null,
     state: standing.state,
-    expires_at: isoTime(lease.expiresAt),
-    ends_at: isoOrNull(standing.state === 'active' ? standing.endsAt : null),
-    expires_in: Math.max(0, Math.floor((lease.expiresAt - now) / 1_000)),
+    endsAt: standing.state === 'active' ? standing.endsAt : null,
+    expiresIn: Math.max(0, Math.floor((lease.expiresAt - now) / 1_000)),
     idle: lease.idleMs === null ? null : lease.idleMs / 1_000,
-    max_uses: lease.maxUses,
     uses: lease.maxUses === null ? null : lease.uses,
-    used_at: isoOrNull(lease.usedAt),
-    renewed_at: isoOrNull(lease.renewedAt),
-    revoked_at: isoOrNull(lease.revokedAt),
-    created_at: isoTime(lease.createdAt),
-  };
+  });
 }
 
 /** Leases among which those that have ended are counted, for a hint. */

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { isName, isUserName, nameRules } from '../domain/grant.ts';
-import { spanMs } from './format.ts';
+import { isoTime, spanMs } from './format.ts';
 import { type Hint, hintText, remediesOf } from '../lib/hint.ts';
 
 /** Members of inputs and outputs that several operations share. */
@@ -46,6 +46,22 @@ export function hintAnswer(hint: Hint): {
 export const time = z.iso.datetime();
 
 export const timeOrNull = time.nullable();
+
+/**
+ * Returns the members of a shape, from values of the same names in camel case. A number becomes an ISO 8601
+ * time if its member is named `…_at`. Other values, such as hashes, are left out.
+ */
+export function membersOf<Shape extends z.core.$ZodLooseShape>(
+  shape: Shape,
+  values: object,
+): z.input<z.ZodObject<Shape>> {
+  const entries = Object.keys(shape).map((member) => {
+    const name = member.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
+    const value = (values as Readonly<Record<string, unknown>>)[name];
+    return [member, typeof value === 'number' && member.endsWith('_at') ? isoTime(value) : value];
+  });
+  return Object.fromEntries(entries) as z.input<z.ZodObject<Shape>>;
+}
 
 /** Returns the state of an agent or a person. */
 export function enabledState({ disabledAt }: { readonly disabledAt: number | null }): 'enabled' | 'disabled' {

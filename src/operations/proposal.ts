@@ -7,8 +7,8 @@ import { hintText, remedy } from '../lib/hint.ts';
 import type { Store } from '../store/store.ts';
 import { authorOf } from './caller.ts';
 import { findOffered } from './find.ts';
-import { isoOrNull, isoTime } from './format.ts';
-import { text, time, timeOrNull } from './members.ts';
+import { isoTime } from './format.ts';
+import { membersOf, text, time, timeOrNull } from './members.ts';
 import { changing, type Changing, reading } from './operation.ts';
 import { pageInput, pageOf } from './paging.ts';
 import { type Effect, effectOf, noEffect } from './proposal-effect.ts';
@@ -49,23 +49,14 @@ const members = {
 const proposalShape = z.strictObject(members).meta({ id: 'Proposal' });
 
 function proposalAnswer(proposal: Proposal, now: number): z.input<typeof proposalShape> {
-  const { id, agent, lease, change, reason, client, askedAt, expiresAt, answer, usedAt } = proposal;
-  return {
-    id,
+  const { change, answer } = proposal;
+  const action = change.kind !== 'domain' ? {} : { action: change.grant === null ? 'tunnel' : 'grant' };
+  return membersOf(members, {
+    ...proposal,
     status: statusOf(proposal, now),
-    agent,
-    lease,
-    change:
-      change.kind === 'domain'
-        ? { ...change, action: change.grant === null ? 'tunnel' : 'grant' }
-        : { ...change, scopes: [...change.scopes] },
-    reason,
-    client,
-    asked_at: isoTime(askedAt),
-    expires_at: isoTime(expiresAt),
+    change: { ...change, ...action },
     answer: answer && { outcome: answer.outcome, at: isoTime(answer.at), by: answer.by },
-    used_at: isoOrNull(usedAt),
-  };
+  });
 }
 
 const proposalWithEffect = z
