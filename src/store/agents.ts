@@ -5,7 +5,7 @@ import { hintOf, remedy } from '../lib/hint.ts';
 import { ofGrant, ofRight } from './change-log.ts';
 import { leaseEndings } from './grant-checks.ts';
 import type { StoreWrites } from './grants.ts';
-import { all, byName, done, first, inBatches, pageOf, rowsOf, type Run, written } from './queries.ts';
+import { all, byName, done, first, inBatches, pageOf, rowsOf, type Run, taken, written } from './queries.ts';
 import {
   anyGrant,
   compare,
@@ -224,10 +224,10 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
             for (const token of tokens) await inside.insertInto('agentTokens').values(token).execute();
             await addBindings(inside, agent.name, bindings, agent.createdAt);
           },
-          () =>
-            new SidekeyError('already_exists', `There is an agent named "${agent.name}" already.`, {
-              hint: hintOf`Choose another name, or remove it first: ${remedy('agent.remove', { agent: agent.name })}`,
-            }),
+          taken(
+            `There is an agent named "${agent.name}" already.`,
+            hintOf`Choose another name, or remove it first: ${remedy('agent.remove', { agent: agent.name })}`,
+          ),
         ),
       get: (name) =>
         run(() => first(db.selectFrom('agents').selectAll().where('name', '=', name), fromAgentRow)),
