@@ -115,6 +115,23 @@ export function text<T>(
     .meta(meta);
 }
 
+/** Returns the schema of a key that may be absent. Editors show its description. */
+export function optional<Schema extends z.ZodType>(
+  schema: Schema,
+  description: string,
+): z.ZodOptional<Schema> {
+  return schema.optional().meta({ description });
+}
+
+/** Returns the schema of a key with a default, as it is written in the file. */
+export function prefault<Schema extends z.ZodType>(
+  schema: Schema,
+  value: Parameters<Schema['prefault']>[0],
+  description: string,
+): z.ZodPrefault<Schema> {
+  return schema.prefault(value as never).meta({ description }) as z.ZodPrefault<Schema>;
+}
+
 function isProblem(result: unknown): result is { readonly problem: string } {
   return typeof result === 'object' && result !== null && 'problem' in result;
 }
