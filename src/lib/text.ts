@@ -129,7 +129,7 @@ export function prefault<Schema extends z.ZodType>(
   value: Parameters<Schema['prefault']>[0],
   description: string,
 ): z.ZodPrefault<Schema> {
-  return schema.prefault(value as never).meta({ description }) as z.ZodPrefault<Schema>;
+  return schema.prefault(value as never).meta({ description });
 }
 
 function isProblem(result: unknown): result is { readonly problem: string } {

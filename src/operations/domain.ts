@@ -13,6 +13,7 @@ import { displayName } from '../config/problem.ts';
 import type { EntryMap } from '../config/yaml-splice.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { remedy } from '../lib/hint.ts';
+import { optional } from '../lib/text.ts';
 import { type Domain, type DomainPattern, isPattern, parsePattern } from '../proxy/policy/domain-map.ts';
 import { domainAnswer, domainShape } from './domain-answer.ts';
 import { decidedBy } from './connect/domains.ts';
@@ -74,10 +75,7 @@ export const previewDomain = reading({
     host: text,
     action: z.enum(['grant', 'tunnel', 'deny', 'remove', 'read']).describe('`read` changes nothing.'),
     grant: text.optional(),
-    entry: z
-      .record(z.string(), z.unknown())
-      .optional()
-      .describe('For `grant`: the whole entry (docs/rules.md).'),
+    entry: optional(z.record(z.string(), z.unknown()), 'For `grant`: the whole entry (docs/rules.md).'),
   }),
   output: z.strictObject({
     text: z.string(),

@@ -7,6 +7,7 @@ import { detailed, grantsNamed, keepGrants, type KeptGrant, ownedName } from '..
 import type { Verification } from '../grants/verify.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf } from '../lib/hint.ts';
+import { optional } from '../lib/text.ts';
 import { alreadyThere, prepare, type Prepared } from './credential-entry.ts';
 import { findDomains } from './find.ts';
 import { counted } from './format.ts';
@@ -31,7 +32,7 @@ const texts = z.array(z.string());
 export const choices = {
   audience: z.array(text).min(1).optional(),
   replace: z.boolean().optional(),
-  verify: z.boolean().optional().describe('False: store it without asking the provider.'),
+  verify: optional(z.boolean(), 'False: store it without asking the provider.'),
 };
 
 export const addedGrant = z
@@ -56,10 +57,7 @@ const importInput = z.strictObject({
   provider: z.string().optional(),
   user: z.string().optional(),
   ...choices,
-  resume: z
-    .boolean()
-    .optional()
-    .describe('Skip those whose name and provider a stored grant of the user has.'),
+  resume: optional(z.boolean(), 'Skip those whose name and provider a stored grant of the user has.'),
 });
 
 type Wanted = z.output<typeof importInput>;

@@ -8,7 +8,7 @@ import { isLeaseFor, type Lease, leaseStanding } from '../domain/lease.ts';
 import { type CredentialEntry, readEntries } from '../grants/credential-input.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import { visible } from '../lib/text.ts';
+import { optional, visible } from '../lib/text.ts';
 import type { LeaseChoice, LeaseQuery } from '../store/store.ts';
 import { findAgent, findLease, findNamedGrant } from './find.ts';
 import { duration, egress, grants, membersOf, name, text, time, timeOrNull, uses } from './members.ts';
@@ -116,21 +116,19 @@ const maxPurposeLength = 200;
 const purposeLength = `is empty, or longer than ${maxPurposeLength} characters`;
 
 /** Credentials of an input, read with the clock of the operation: an `expires_in` counts from it. */
-const credentials = z
-  .array(z.strictObject({ provider: name, name: name.optional(), credential: z.looseObject({}) }))
-  .min(1)
-  .optional()
-  .describe('Credentials that only this lease may use. They are not verified, and end with it.')
-  .transform(
-    (entries) =>
-      (now: () => number): readonly CredentialEntry[] =>
-        entries === undefined
-          ? []
-          : readEntries(
-              JSON.stringify(entries.map(({ credential, ...entry }) => ({ ...credential, ...entry }))),
-              { now },
-            ),
-  );
+const credentials = optional(
+  z.array(z.strictObject({ provider: name, name: name.optional(), credential: z.looseObject({}) })).min(1),
+  'Credentials that only this lease may use. They are not verified, and end with it.',
+).transform(
+  (entries) =>
+    (now: () => number): readonly CredentialEntry[] =>
+      entries === undefined
+        ? []
+        : readEntries(
+            JSON.stringify(entries.map(({ credential, ...entry }) => ({ ...credential, ...entry }))),
+            { now },
+          ),
+);
 
 export const createLease = changing({
   id: 'lease.create',

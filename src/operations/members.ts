@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { isName, isUserName, nameRules } from '../domain/grant.ts';
 import { isoTime, spanMs } from './format.ts';
 import { type Hint, hintText, remediesOf } from '../lib/hint.ts';
+import { optional } from '../lib/text.ts';
 
 /** Members of inputs and outputs that several operations share. */
 
@@ -82,14 +83,11 @@ const notCount = `is not a number of requests, from 1 to ${maxUses}`;
 /** A count of requests. The maximum keeps sums of counts, as of renewals, in the range of exact integers. */
 export const uses = z.int(notCount).min(1, notCount).max(maxUses, notCount);
 
-export const grants = z.array(text).min(1).optional().describe('Name, ID, or USER/NAME.');
+export const grants = optional(z.array(text).min(1), 'Name, ID, or USER/NAME.');
 
-export const egress = z
-  .array(text)
-  .min(1)
-  .optional()
-  .describe('Only these hosts without a credential: HOST, HOST:PORT, *.SUFFIX, or none.');
+export const egress = optional(
+  z.array(text).min(1),
+  'Only these hosts without a credential: HOST, HOST:PORT, *.SUFFIX, or none.',
+);
 
-export const grantOwner = userName
-  .optional()
-  .describe('The owner, where several users have a grant of that name.');
+export const grantOwner = optional(userName, 'The owner, where several users have a grant of that name.');

@@ -1,6 +1,6 @@
 import { type ExpressionBuilder, type Kysely, sql, type Transaction, type UpdateQueryBuilder } from 'kysely';
 import { type Binding, everything, leaseStanding } from '../domain/lease.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import type { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { ofGrant, ofRight } from './change-log.ts';
 import { leaseEndings } from './grant-checks.ts';

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { optional } from '../../lib/text.ts';
 import { isScope } from '../../grants/oauth/scopes.ts';
 import { createDeviceSession } from '../connect/device.ts';
 import { createSession, statusOf } from '../connect/sessions.ts';
@@ -27,7 +28,7 @@ const wanted = z.strictObject({
   provider: name,
   user: userName,
   scopes: z.array(scope).min(1).max(100).optional(),
-  name: name.optional().describe('Name of the grant; default: that of the provider.'),
+  name: optional(name, 'Name of the grant; default: that of the provider.'),
   grant_policy: grantPolicy.optional(),
 });
 
@@ -49,9 +50,7 @@ export const connectRoutes: readonly AnyRoute[] = [
     scope: 'grants:write',
     owner: ({ body }) => body.user,
     body: wanted.extend({
-      return_url: text
-        .optional()
-        .describe('One of `admin.return_urls`, with a path and a query of your own.'),
+      return_url: optional(text, 'One of `admin.return_urls`, with a path and a query of your own.'),
       popup_origin: text
         .optional()
         .describe('Origin of the page that opens a popup: of Sidekey, or of `admin.return_urls`.'),

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { OAuth2Credential, OpenedGrant } from '../../domain/credential.ts';
 import type { Grant } from '../../domain/grant.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
+import { optional } from '../../lib/text.ts';
 import { checkedUser, isoOrNull, isoTime, maxSpanMs } from '../../operations/format.ts';
 import { stateOf } from '../../operations/grant-answer.ts';
 import { removeGrant } from '../../operations/grant-end.ts';
@@ -62,11 +63,8 @@ const token = z
   .strictObject({
     ...metadata,
     refreshed: z.boolean(),
-    token_data: z
-      .record(z.string(), z.unknown())
-      .optional()
-      .describe('Present with the scope `tokens:read`.'),
-    placeholder: z.string().optional().describe('Stands for the token in requests through the proxy.'),
+    token_data: optional(z.record(z.string(), z.unknown()), 'Present with the scope `tokens:read`.'),
+    placeholder: optional(z.string(), 'Stands for the token in requests through the proxy.'),
   })
   .meta({ id: 'Token' });
 
