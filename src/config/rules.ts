@@ -162,7 +162,7 @@ const bodySize = z
   });
 
 /** A limit, independent of its domain. */
-export type LimitDefinition =
+type LimitDefinition =
   Omit<Extract<RuleLimit, { kind: 'rate' }>, 'key'> | Omit<Extract<RuleLimit, { kind: 'budget' }>, 'key'>;
 
 const scopes = ['agent', 'grant', 'rule'] as const satisfies readonly LimitScope[];

@@ -37,6 +37,15 @@ function written(character: string): string {
   return code.length > 4 ? `\\u{${code}}` : `\\u${code.padStart(4, '0')}`;
 }
 
+/**
+ * Returns the Base64 of bytes that follow `offset` others, without the letters that depend on their
+ * neighbours: in `Basic` a secret follows the client ID.
+ */
+export function base64Within(bytes: Buffer, offset: number): string {
+  const all = Buffer.concat([Buffer.alloc(offset), bytes]);
+  return all.toString('base64').slice(Math.ceil((offset * 8) / 6), Math.floor((all.length * 8) / 6));
+}
+
 /** Returns a sentence without its full stop, to put it inside another. */
 export function withoutStop(sentence: string): string {
   return sentence.replace(/\.$/, '');

@@ -69,7 +69,11 @@ export const importGrants = changing({
   input: importInput,
   output: z.array(addedGrant),
   checkConfig: async (input, config, at) => void prepareAll(input, config, at),
-  run: storeAll,
+  async run(parts, input, at) {
+    const wanted = { ...input, user: parts.caller.user ?? input.user };
+    // Checks all credentials before it stores the first.
+    return storePrepared(parts, prepareAll(wanted, parts.config, at), wanted);
+  },
   answer: ({ added }) => added.map(addedAnswer),
 });
 
@@ -130,12 +134,6 @@ const interrupted = new Error('interrupted');
 
 /** Credentials that are verified and stored together. */
 const batchSize = 1_000;
-
-/** Checks all credentials before it stores the first. @param at milliseconds since the epoch */
-async function storeAll(parts: Changing, input: Wanted, at: number): Promise<Imported> {
-  const wanted = { ...input, user: parts.caller.user ?? input.user };
-  return storePrepared(parts, prepareAll(wanted, parts.config, at), wanted);
-}
 
 /** Verifies and stores a thousand at a time, all or none. After an interrupt, stores no more. */
 export async function storePrepared(

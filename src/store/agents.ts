@@ -22,6 +22,7 @@ import {
 import type {
   AgentRecord,
   GrantPolicy,
+  GrantRecord,
   LeaseChoice,
   LeaseQuery,
   LeaseStore,
@@ -63,20 +64,23 @@ export function sqlAgentRights(
   };
 }
 
-/** Returns the function that writes grants in one transaction with their policies. */
+/** Returns the function that writes grants, in one transaction with their policies if they have any. */
 export function policyWrites(db: Kysely<Schema>, run: Run, wrote: StoreWrites['rightsWritten']) {
   const change = rightsChange(db, run, wrote);
-  return (
-    changes: Parameters<typeof setPolicies>[1],
+  return async (
+    records: readonly GrantRecord[],
     write: (on: Kysely<Schema>) => Promise<number>,
     duplicate: () => SidekeyError,
-  ) =>
-    change(async (inside, note) => {
+  ): Promise<number> => {
+    const changes = records.flatMap(({ id, policy }) => (policy === undefined ? [] : [{ id, policy }]));
+    if (changes.length === 0) return write(db);
+    return change(async (inside, note) => {
       for (const { id } of changes) note(ofGrant(id));
       const rows = await write(inside);
       if (rows > 0) await setPolicies(inside, changes);
       return rows;
     }, duplicate);
+  };
 }
 
 /** Changes the policies of up to 1,000 grants, which exist. */
