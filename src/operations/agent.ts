@@ -16,6 +16,7 @@ import {
   grants,
   membersOf,
   name,
+  named,
   text,
   time,
   timeOrNull,
@@ -31,12 +32,10 @@ import { boundGrants, maxGrants, readReach } from './reach.ts';
 
 const texts = z.array(z.string());
 
-const binding = z
-  .strictObject({
-    kind: z.enum(['grant', 'provider', 'user', 'label', 'everything', 'egress']),
-    value: z.string().nullable(),
-  })
-  .meta({ id: 'Binding' });
+const binding = named('Binding', {
+  kind: z.enum(['grant', 'provider', 'user', 'label', 'everything', 'egress']),
+  value: z.string().nullable(),
+});
 
 const members = {
   name: z.string(),
@@ -91,7 +90,7 @@ export const listAgents = reading({
   summary: 'List the agents.',
   scope: 'access:read',
   input: z.strictObject(pageInput),
-  output: z.array(z.strictObject(listMembers).meta({ id: 'AgentInList' })),
+  output: z.array(named('AgentInList', listMembers)),
   async run({ store, config }, page, at) {
     const { rows, next } = await pageOf(page, {
       place: namePlace,
@@ -113,19 +112,17 @@ export const getAgent = reading({
   summary: 'Show an agent, and the grants that it reaches.',
   scope: 'access:read',
   input: z.strictObject({ agent: text }),
-  output: z
-    .strictObject({
-      ...members,
-      reaches: z
-        .array(z.strictObject({ id: z.uuid(), name: z.string(), user: z.string(), provider: z.string() }))
-        .describe(`At most ${maxGrants}.`),
-      tokens: z.array(z.strictObject(tokenMembers)),
-      identities: z.array(z.strictObject({ issuer: z.string(), claims: z.record(z.string(), z.string()) })),
-      active_leases: texts,
-      used_at: timeOrNull,
-      created_at: time,
-    })
-    .meta({ id: 'Agent' }),
+  output: named('Agent', {
+    ...members,
+    reaches: z
+      .array(z.strictObject({ id: z.uuid(), name: z.string(), user: z.string(), provider: z.string() }))
+      .describe(`At most ${maxGrants}.`),
+    tokens: z.array(z.strictObject(tokenMembers)),
+    identities: z.array(z.strictObject({ issuer: z.string(), claims: z.record(z.string(), z.string()) })),
+    active_leases: texts,
+    used_at: timeOrNull,
+    created_at: time,
+  }),
   async run({ config, ...parts }, { agent: of }, at) {
     const agent = await findAgent(parts.store, of);
     const store = parts.store!;
@@ -171,17 +168,15 @@ export const createAgent = changing({
     expires: tokenEnd,
     token: z.boolean().optional().describe('False: no token, because an issuer gives it tokens.'),
   }),
-  output: z
-    .strictObject({
-      name: z.string(),
-      token: z.string().nullable().describe('Shown only once. Null: it has none.'),
-      proxy_url: z.string().nullable(),
-      expires_at: timeOrNull,
-      acts_for: z.string().nullable(),
-      labels: texts,
-      bindings: z.array(binding),
-    })
-    .meta({ id: 'CreatedAgent' }),
+  output: named('CreatedAgent', {
+    name: z.string(),
+    token: z.string().nullable().describe('Shown only once. Null: it has none.'),
+    proxy_url: z.string().nullable(),
+    expires_at: timeOrNull,
+    acts_for: z.string().nullable(),
+    labels: texts,
+    bindings: z.array(binding),
+  }),
   check(input, at) {
     if (input.token !== false) tokenOf(input.name, input, at);
   },
@@ -294,9 +289,7 @@ export const bindAgent = changing({
     remove: z.boolean().optional(),
     all: z.boolean().optional().describe('With `remove`: all bindings.'),
   }),
-  output: z
-    .strictObject({ name: z.string(), changed: z.boolean(), bindings: z.array(binding) })
-    .meta({ id: 'BoundAgent' }),
+  output: named('BoundAgent', { name: z.string(), changed: z.boolean(), bindings: z.array(binding) }),
   check({ agent: _agent, remove = false, all = false, ...wanted }) {
     if (all && !remove) {
       throw inputInvalid('--all needs --remove.', remedy('agent.bind', { agent: null, everything: true }));

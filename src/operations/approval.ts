@@ -6,50 +6,48 @@ import { remedy } from '../lib/hint.ts';
 import { respond } from './answer-approval.ts';
 import { authorOf } from './caller.ts';
 import { isoOrNull, isoTime } from './format.ts';
-import { duration, membersOf, text, time, timeOrNull } from './members.ts';
+import { duration, membersOf, named, text, time, timeOrNull } from './members.ts';
 import { changing, reading } from './operation.ts';
 import { pageInput, pageOf } from './paging.ts';
 
 /** Requests that wait for a person, and approvals in force. */
 
-export const approvalShape = z
-  .strictObject({
-    id: z.string(),
-    exchange: z.string(),
-    asked_at: time,
-    expires_at: time,
-    expires_in: z.int(),
-    agent: z.string().nullable(),
-    client: z.string(),
-    lease: z.string().nullable(),
-    purpose: z.string().nullable().describe('Unchecked text of the agent.'),
-    method: z.string(),
-    scheme: z.enum(['http', 'https']),
-    authority: z.string(),
-    path: z.string(),
-    query: z.string().nullable(),
-    fields: z.array(z.string()).describe('Header fields that are not common: `NAME: VALUE`.'),
-    has_query: z.boolean(),
-    operation: z.string().nullable().describe('The request in words of its provider.'),
-    body_bytes: z.int().nullable(),
-    grant: z.string(),
-    grant_name: z.string(),
-    user: z.string(),
-    provider: z.string(),
-    reason: z.string().nullable().describe('Unchecked text of the agent.'),
-    rule: z.string(),
-    rule_name: z.string().nullable(),
-    answer: z
-      .strictObject({
-        outcome: z.enum(['allowed', 'denied']),
-        reach: z.enum(['once', 'lease', 'until']).nullable(),
-        until: timeOrNull,
-        at: time,
-        by: z.string(),
-      })
-      .nullable(),
-  })
-  .meta({ id: 'Approval' });
+export const approvalShape = named('Approval', {
+  id: z.string(),
+  exchange: z.string(),
+  asked_at: time,
+  expires_at: time,
+  expires_in: z.int(),
+  agent: z.string().nullable(),
+  client: z.string(),
+  lease: z.string().nullable(),
+  purpose: z.string().nullable().describe('Unchecked text of the agent.'),
+  method: z.string(),
+  scheme: z.enum(['http', 'https']),
+  authority: z.string(),
+  path: z.string(),
+  query: z.string().nullable(),
+  fields: z.array(z.string()).describe('Header fields that are not common: `NAME: VALUE`.'),
+  has_query: z.boolean(),
+  operation: z.string().nullable().describe('The request in words of its provider.'),
+  body_bytes: z.int().nullable(),
+  grant: z.string(),
+  grant_name: z.string(),
+  user: z.string(),
+  provider: z.string(),
+  reason: z.string().nullable().describe('Unchecked text of the agent.'),
+  rule: z.string(),
+  rule_name: z.string().nullable(),
+  answer: z
+    .strictObject({
+      outcome: z.enum(['allowed', 'denied']),
+      reach: z.enum(['once', 'lease', 'until']).nullable(),
+      until: timeOrNull,
+      at: time,
+      by: z.string(),
+    })
+    .nullable(),
+});
 
 export function approvalAnswer(question: Approval, now: number): z.input<typeof approvalShape> {
   const { who, answer, expiresAt, query, grantUser } = question;
@@ -72,20 +70,18 @@ export function approvalAnswer(question: Approval, now: number): z.input<typeof 
   });
 }
 
-const standingShape = z
-  .strictObject({
-    id: z.string(),
-    agent: z.string().nullable(),
-    lease: z.string().nullable(),
-    grant: z.string(),
-    grant_name: z.string(),
-    rule: z.string(),
-    rule_name: z.string().nullable(),
-    until: timeOrNull,
-    at: time,
-    by: z.string(),
-  })
-  .meta({ id: 'StandingApproval' });
+const standingShape = named('StandingApproval', {
+  id: z.string(),
+  agent: z.string().nullable(),
+  lease: z.string().nullable(),
+  grant: z.string(),
+  grant_name: z.string(),
+  rule: z.string(),
+  rule_name: z.string().nullable(),
+  until: timeOrNull,
+  at: time,
+  by: z.string(),
+});
 
 function standingAnswer(yes: StandingApproval): z.input<typeof standingShape> {
   const { who, at, until } = yes;

@@ -21,7 +21,7 @@ import { writeEntries } from './domain-entries.ts';
 import { content } from './config.ts';
 import { type AudienceWarning, audienceWarnings } from './audience-warnings.ts';
 import { findOffers } from './find.ts';
-import { text } from './members.ts';
+import { named, text } from './members.ts';
 import { changing, type Changing, reading } from './operation.ts';
 
 /** The allowed-domains map: the hosts that may be reached, and their grants. */
@@ -98,15 +98,13 @@ export const previewDomain = reading({
   answer: (edited) => edited,
 });
 
-const changedDomain = z
-  .strictObject({
-    domain: z.string(),
-    change: z.enum(['added', 'replaced', 'removed', 'unchanged']),
-    says: z.string(),
-    config: z.string(),
-    warnings: z.array(z.string()),
-  })
-  .meta({ id: 'ChangedDomain' });
+const changedDomain = named('ChangedDomain', {
+  domain: z.string(),
+  change: z.enum(['added', 'replaced', 'removed', 'unchanged']),
+  says: z.string(),
+  config: z.string(),
+  warnings: z.array(z.string()),
+});
 
 /** A change of the map that was written. */
 export interface DomainChange {

@@ -20,7 +20,7 @@ import {
   grantMembers,
 } from './grant-answer.ts';
 import { assertOwnSettings, keptSettings } from './grant-settings.ts';
-import { text } from './members.ts';
+import { named, text } from './members.ts';
 import { type Changing, changing } from './operation.ts';
 import { type Entry, verifyAll } from './verify-credentials.ts';
 
@@ -35,19 +35,17 @@ export const choices = {
   verify: optional(z.boolean(), 'False: store it without asking the provider.'),
 };
 
-export const addedGrant = z
-  .strictObject({
-    ...grantMembers,
-    account,
-    account_details: accountDetails,
-    audience: texts,
-    domains: texts,
-    replaced: z.boolean(),
-    verified: z.boolean(),
-    warnings: texts,
-    certificate,
-  })
-  .meta({ id: 'AddedGrant' });
+export const addedGrant = named('AddedGrant', {
+  ...grantMembers,
+  account,
+  account_details: accountDetails,
+  audience: texts,
+  domains: texts,
+  replaced: z.boolean(),
+  verified: z.boolean(),
+  warnings: texts,
+  certificate,
+});
 
 const importInput = z.strictObject({
   credentials: z

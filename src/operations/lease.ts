@@ -11,7 +11,7 @@ import { hintOf, remedy } from '../lib/hint.ts';
 import { optional, visible } from '../lib/text.ts';
 import type { LeaseChoice, LeaseQuery } from '../store/store.ts';
 import { findAgent, findLease, findNamedGrant } from './find.ts';
-import { duration, egress, grants, membersOf, name, text, time, timeOrNull, uses } from './members.ts';
+import { duration, egress, grants, membersOf, name, named, text, time, timeOrNull, uses } from './members.ts';
 import { proxyUrl } from './format.ts';
 import { whatEndsBefore } from './lease-terms.ts';
 import { finishEndedLeases } from './lease-end.ts';
@@ -71,7 +71,7 @@ export const listLeases = reading({
     all: z.boolean().optional(),
     ...pageInput,
   }),
-  output: z.array(z.strictObject(members).meta({ id: 'Lease' })),
+  output: z.array(named('Lease', members)),
   async run({ store }, { agent, grant, all = false, ...page }, at) {
     const grantId = grant === undefined ? null : (await findNamedGrant(store, grant)).id;
     const isChosen = (lease: Lease) => grantId === null || isLeaseFor(lease, grantId);
@@ -101,7 +101,7 @@ export const getLease = reading({
   summary: 'Show a lease.',
   scope: 'access:read',
   input: z.strictObject({ lease: text }),
-  output: z.strictObject({ ...members, warnings: texts }).meta({ id: 'LeaseInFull' }),
+  output: named('LeaseInFull', { ...members, warnings: texts }),
   async run({ store }, { lease: id }, at) {
     const lease = await findLease(store, id);
     const { grants } = await readReach(store!, lease);
@@ -149,15 +149,13 @@ export const createLease = changing({
     idle: duration.optional(),
     max_uses: uses.optional(),
   }),
-  output: z
-    .strictObject({
-      ...members,
-      token: z.string().describe('Shown only once.'),
-      proxy_url: z.string(),
-      capped_by: z.string().nullable(),
-      warnings: texts,
-    })
-    .meta({ id: 'CreatedLease' }),
+  output: named('CreatedLease', {
+    ...members,
+    token: z.string().describe('Shown only once.'),
+    proxy_url: z.string(),
+    capped_by: z.string().nullable(),
+    warnings: texts,
+  }),
   check(input, at) {
     egressHosts(input.egress ?? []);
     const entries = input.credentials(() => at);
@@ -212,9 +210,7 @@ export const renewLease = changing({
   summary: 'Give a lease a new end, counted from now.',
   scope: 'access:write',
   input: z.strictObject({ lease: text, ttl: duration.optional(), uses: uses.optional() }),
-  output: z
-    .strictObject({ ...members, capped_by: z.string().nullable(), warnings: texts })
-    .meta({ id: 'RenewedLease' }),
+  output: named('RenewedLease', { ...members, capped_by: z.string().nullable(), warnings: texts }),
   async run({ store, audit, config }, input, at) {
     const before = await findLease(store, input.lease);
     if (before.revokedAt !== null) throw leaseEnded(before, { state: 'revoked', at: before.revokedAt });

@@ -44,6 +44,11 @@ export function hintAnswer(hint: Hint): {
   return { hint: hintText(hint), ...(actions.length === 0 ? {} : { remedies: actions }) };
 }
 
+/** Returns the shape of an object that the OpenAPI document names. It has no other members. */
+export function named<Shape extends z.core.$ZodLooseShape>(id: string, members: Shape) {
+  return z.strictObject(members).meta({ id });
+}
+
 export const time = z.iso.datetime();
 
 export const timeOrNull = time.nullable();

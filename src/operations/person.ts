@@ -9,7 +9,7 @@ import type { PasskeyRecord, PersonRecord, Store } from '../store/store.ts';
 import { assertRole } from './caller.ts';
 import { findNamed } from './find.ts';
 import { isoTime } from './format.ts';
-import { enabledState, membersOf, text, time, timeOrNull, userName } from './members.ts';
+import { enabledState, membersOf, named, text, time, timeOrNull, userName } from './members.ts';
 import { type Changing, changing, reading } from './operation.ts';
 import { namePlace, pageInput, pageOf } from './paging.ts';
 import { type LinkKind, makeSignInLink } from './sign-in-link.ts';
@@ -19,24 +19,22 @@ import { type LinkKind, makeSignInLink } from './sign-in-link.ts';
 /** Members of a passkey that its owner may see. */
 export const passkeyMembers = { id: z.string(), label: z.string(), created_at: time, used_at: timeOrNull };
 
-const personShape = z
-  .strictObject({
-    name: z.string(),
-    role: z
-      .enum([...roles, 'none'])
-      .describe(
-        'none: the account at the issuer of `admin.oidc` has no role any more, and the person is refused.',
-      ),
-    user: z.string().nullable(),
-    identity: z
-      .string()
-      .nullable()
-      .describe('Issuer and subject of the account that the person signs in with; null: there is none.'),
-    state: z.enum(['enabled', 'disabled']),
-    passkeys: z.array(z.strictObject(passkeyMembers)),
-    created_at: time,
-  })
-  .meta({ id: 'Person' });
+const personShape = named('Person', {
+  name: z.string(),
+  role: z
+    .enum([...roles, 'none'])
+    .describe(
+      'none: the account at the issuer of `admin.oidc` has no role any more, and the person is refused.',
+    ),
+  user: z.string().nullable(),
+  identity: z
+    .string()
+    .nullable()
+    .describe('Issuer and subject of the account that the person signs in with; null: there is none.'),
+  state: z.enum(['enabled', 'disabled']),
+  passkeys: z.array(z.strictObject(passkeyMembers)),
+  created_at: time,
+});
 
 function personAnswer(
   person: PersonRecord & { readonly passkeys: readonly PasskeyRecord[] },

@@ -8,7 +8,7 @@ import type { Store } from '../store/store.ts';
 import { authorOf } from './caller.ts';
 import { findOffered } from './find.ts';
 import { isoTime } from './format.ts';
-import { membersOf, text, time, timeOrNull } from './members.ts';
+import { membersOf, named, text, time, timeOrNull } from './members.ts';
 import { changing, type Changing, reading } from './operation.ts';
 import { pageInput, pageOf } from './paging.ts';
 import { type Effect, effectOf, noEffect } from './proposal-effect.ts';
@@ -46,7 +46,7 @@ const members = {
   used_at: timeOrNull,
 };
 
-const proposalShape = z.strictObject(members).meta({ id: 'Proposal' });
+const proposalShape = named('Proposal', members);
 
 function proposalAnswer(proposal: Proposal, now: number): z.input<typeof proposalShape> {
   const { change, answer } = proposal;
@@ -59,14 +59,12 @@ function proposalAnswer(proposal: Proposal, now: number): z.input<typeof proposa
   });
 }
 
-const proposalWithEffect = z
-  .strictObject({
-    ...members,
-    diff: z.string().nullable().describe('Change of the config file by a yes for good.'),
-    commands: texts.describe('Commands that connect the grant.'),
-    notes: texts,
-  })
-  .meta({ id: 'ProposalWithEffect' });
+const proposalWithEffect = named('ProposalWithEffect', {
+  ...members,
+  diff: z.string().nullable().describe('Change of the config file by a yes for good.'),
+  commands: texts.describe('Commands that connect the grant.'),
+  notes: texts,
+});
 
 interface ProposalWithEffect extends Pick<Effect, 'commands' | 'notes'> {
   readonly proposal: Proposal;

@@ -11,7 +11,7 @@ import { type AnyRoute, type Given, route } from '../route.ts';
 import { summarizeAudit, verifyAudit } from '../../operations/audit.ts';
 import { auditConditions, filterOf } from '../../operations/audit-conditions.ts';
 import { eventQuery, tailEvents } from '../../operations/audit-events.ts';
-import { text, time } from '../../operations/members.ts';
+import { named, text, time } from '../../operations/members.ts';
 
 /** Routes of the audit log. */
 
@@ -263,16 +263,14 @@ export const auditRoutes: readonly AnyRoute[] = [
       step: optional(z.coerce.number().int().min(1).max(86_400), 'Seconds of a bucket; default: 60 buckets.'),
       by: optional(z.enum(groupFields), 'Also count the lines of each value of this field.'),
     }),
-    result: z
-      .strictObject({
-        step: z.number(),
-        buckets,
-        groups: z
-          .array(z.strictObject({ key: z.string().nullable().describe('Null: lines without one.'), buckets }))
-          .optional()
-          .describe('With `by`: the ten values with the most exchanges and refusals.'),
-      })
-      .meta({ id: 'Metrics' }),
+    result: named('Metrics', {
+      step: z.number(),
+      buckets,
+      groups: z
+        .array(z.strictObject({ key: z.string().nullable().describe('Null: lines without one.'), buckets }))
+        .optional()
+        .describe('With `by`: the ten values with the most exchanges and refusals.'),
+    }),
     async handle({ query: { since, until, step, by, ...conditions } }, { config, now }) {
       const at = now();
       const range = { since: Date.parse(since), until: until === undefined ? at : Date.parse(until) };

@@ -5,12 +5,12 @@ import { SidekeyError } from '../../lib/errors.ts';
 import type { Caller } from '../caller.ts';
 import { createPasskeys } from '../passkeys.ts';
 import { type AnyRoute, originOf, route } from '../route.ts';
-import { membersOf, text } from '../../operations/members.ts';
+import { membersOf, named, text } from '../../operations/members.ts';
 import { passkeyMembers } from '../../operations/person.ts';
 
 /** Routes of the signed-in person's passkeys. */
 
-const passkey = z.strictObject(passkeyMembers).meta({ id: 'Passkey' });
+const passkey = named('Passkey', passkeyMembers);
 
 /** `RegistrationResponseJSON` of WebAuthn level 3, as `PublicKeyCredential.toJSON` returns it. */
 const response = z.looseObject({
