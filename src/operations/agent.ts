@@ -18,6 +18,7 @@ import {
   name,
   named,
   text,
+  texts,
   time,
   timeOrNull,
   userName,
@@ -29,8 +30,6 @@ import { unknownAgent } from './lookup.ts';
 import { boundGrants, maxGrants, readReach } from './reach.ts';
 
 /** Agents: callers of the proxy, their tokens, and the grants that each may use. */
-
-const texts = z.array(z.string());
 
 const binding = named('Binding', {
   kind: z.enum(['grant', 'provider', 'user', 'label', 'everything', 'egress']),

@@ -6,11 +6,9 @@ import { certificateFacts } from '../grants/client-certificate.ts';
 import { replaceRemedy } from '../grants/token-result.ts';
 import type { GrantPolicy } from '../store/store.ts';
 import { isoTime, relativeTime } from './format.ts';
-import { membersOf, time, timeOrNull } from './members.ts';
+import { membersOf, texts, time, timeOrNull } from './members.ts';
 
 /** A grant in answers for programs. Times are ISO 8601, spans are seconds. */
-
-const texts = z.array(z.string());
 
 const state = z.enum(['active', 'expired', 'revoked', 'reauth_required']);
 

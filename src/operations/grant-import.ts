@@ -20,13 +20,11 @@ import {
   grantMembers,
 } from './grant-answer.ts';
 import { assertOwnSettings, keptSettings } from './grant-settings.ts';
-import { named, text } from './members.ts';
+import { named, text, texts } from './members.ts';
 import { type Changing, changing } from './operation.ts';
 import { type Entry, verifyAll } from './verify-credentials.ts';
 
 /** Credentials that a person or a program has, as new grants. */
-
-const texts = z.array(z.string());
 
 /** Choices of every import. */
 export const choices = {

@@ -12,13 +12,11 @@ import { findGrant } from './find.ts';
 import { isoOrNull, isoTime } from './format.ts';
 import { renewedBy } from './grant-answer.ts';
 import { grantRemedy } from './lookup.ts';
-import { grantOwner, hintAnswer, named, remedies, text, time, timeOrNull } from './members.ts';
+import { grantOwner, hintAnswer, named, remedies, text, texts, time, timeOrNull } from './members.ts';
 import { reading } from './operation.ts';
 import { endpointFinder, judgeScopes, type Place, scopeTables } from './scope-table.ts';
 
 /** Scopes of a grant that its requests did not need. */
-
-const texts = z.array(z.string());
 
 export const compareScopes = reading({
   id: 'grant.scopes',

@@ -32,15 +32,13 @@ import {
 } from './grant-settings.ts';
 
 import { findDomains, findGrant } from './find.ts';
-import { grantOwner, named, text, timeOrNull, userName } from './members.ts';
+import { grantOwner, named, text, texts, timeOrNull, userName } from './members.ts';
 import { policiesOf } from './lease-terms.ts';
 import { pageInput, pageOf } from './paging.ts';
 import { narrowGrant } from './narrow-grant.ts';
 import { changing, type Reading, reading } from './operation.ts';
 
 /** Grants: stored authorizations, each of one account at one provider, for one user. */
-
-const texts = z.array(z.string());
 
 /** Maximum minted grants in an answer. */
 const mostMinted = 1_000;

@@ -27,6 +27,8 @@ const span = z
 
 export const text = z.string().max(2_048, 'is longer than 2048 characters');
 
+export const texts = z.array(z.string());
+
 const remedy = z.object({ operation: z.string(), input: z.record(z.string(), z.unknown()) }).meta({
   id: 'Remedy',
   description:

@@ -8,14 +8,12 @@ import type { Store } from '../store/store.ts';
 import { authorOf } from './caller.ts';
 import { findOffered } from './find.ts';
 import { isoTime } from './format.ts';
-import { membersOf, named, text, time, timeOrNull } from './members.ts';
+import { membersOf, named, text, texts, time, timeOrNull } from './members.ts';
 import { changing, type Changing, reading } from './operation.ts';
 import { pageInput, pageOf } from './paging.ts';
 import { type Effect, effectOf, noEffect } from './proposal-effect.ts';
 
 /** Changes that agents propose. */
-
-const texts = z.array(z.string());
 
 const members = {
   id: z.string(),
