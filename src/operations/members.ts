@@ -55,6 +55,9 @@ export const time = z.iso.datetime();
 
 export const timeOrNull = time.nullable();
 
+/** Members of a passkey that its owner may see. */
+export const passkeyMembers = { id: z.string(), label: z.string(), created_at: time, used_at: timeOrNull };
+
 /**
  * Returns the members of a shape, from values of the same names in camel case. A number becomes an ISO 8601
  * time if its member is named `…_at`. Other values, such as hashes, are left out.

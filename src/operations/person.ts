@@ -9,15 +9,12 @@ import type { PasskeyRecord, PersonRecord, Store } from '../store/store.ts';
 import { assertRole } from './caller.ts';
 import { findNamed } from './find.ts';
 import { isoTime } from './format.ts';
-import { enabledState, membersOf, named, text, time, timeOrNull, userName } from './members.ts';
+import { enabledState, membersOf, named, passkeyMembers, text, time, userName } from './members.ts';
 import { type Changing, changing, reading } from './operation.ts';
 import { namePlace, pageInput, pageOf } from './paging.ts';
 import { type LinkKind, makeSignInLink } from './sign-in-link.ts';
 
 /** People: those who sign in at the pages. */
-
-/** Members of a passkey that its owner may see. */
-export const passkeyMembers = { id: z.string(), label: z.string(), created_at: time, used_at: timeOrNull };
 
 const personShape = named('Person', {
   name: z.string(),

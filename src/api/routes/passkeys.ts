@@ -5,8 +5,7 @@ import { SidekeyError } from '../../lib/errors.ts';
 import type { Caller } from '../caller.ts';
 import { createPasskeys } from '../passkeys.ts';
 import { type AnyRoute, originOf, route } from '../route.ts';
-import { membersOf, named, text } from '../../operations/members.ts';
-import { passkeyMembers } from '../../operations/person.ts';
+import { membersOf, named, passkeyMembers, text } from '../../operations/members.ts';
 
 /** Routes of the signed-in person's passkeys. */
 
