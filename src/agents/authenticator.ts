@@ -130,7 +130,9 @@ export function createAgentAuthenticator({
     if (caller instanceof SidekeyError) return caller;
     const { holder } = caller;
     const at = now();
-    const lasting = withoutMaximum(holder);
+    // A maximum of uses does not apply to an exchange in progress.
+    const lasting: Holder =
+      holder.kind === 'lease' ? { ...holder, lease: { ...holder.lease, maxUses: null } } : holder;
     const refusal =
       (await holderRefusal(lasting, at)) ?? (grant === null ? null : await grantRefusal(lasting, grant));
     if (refusal !== null) return refusal;
@@ -387,11 +389,6 @@ function isSameHolder(a: Holder, b: Holder): boolean {
   if (a.kind === 'token') return b.kind === 'token' && a.token === b.token;
   if (a.kind === 'lease') return b.kind === 'lease' && a.lease === b.lease;
   return b.kind === 'identity' && a.identity === b.identity;
-}
-
-/** Returns the holder without a maximum of uses, which does not apply to an exchange in progress. */
-function withoutMaximum(holder: Holder): Holder {
-  return holder.kind === 'lease' ? { ...holder, lease: { ...holder.lease, maxUses: null } } : holder;
 }
 
 function noToken(): SidekeyError {

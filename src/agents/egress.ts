@@ -1,4 +1,4 @@
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { type Authority, authorityText, defaultPort } from '../proxy/policy/authority.ts';
 import {
@@ -39,9 +39,7 @@ export function egressHosts(hosts: readonly string[]): readonly string[] {
   return hosts.map((host) => {
     const pattern = parsePattern(host);
     if (isPattern(pattern)) return pattern.text;
-    throw new SidekeyError('input_invalid', `A host of --egress ${pattern.problem}.`, {
-      hint: "--egress pypi.org '*.npmjs.org'",
-    });
+    throw inputInvalid(`A host of --egress ${pattern.problem}.`, "--egress pypi.org '*.npmjs.org'");
   });
 }
 

@@ -44,7 +44,5 @@ export function checked(schema: z.ZodType, value: unknown, part: string): unknow
     isMissing && misspelt === undefined
       ? `${place} is missing.`
       : `${place}: ${problem?.message ?? 'is not valid'}.`;
-  throw new SidekeyError('input_invalid', sentence, {
-    hint: 'GET /openapi.json describes the request',
-  });
+  throw inputInvalid(sentence, 'GET /openapi.json describes the request');
 }

@@ -3,7 +3,7 @@ import { recordChange } from '../audit/log.ts';
 import type { Origin } from '../domain/event.ts';
 import type { OidcConfig } from '../config/admin.ts';
 import { defaultUser, isName, isUserName } from '../domain/grant.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { untrusted } from '../lib/text.ts';
 import { memberAt } from '../grants/oauth/http.ts';
@@ -82,14 +82,11 @@ function nameIn(claims: Claims, { issuer, name: claim }: OidcConfig): string {
   // Grants without an owner belong to the operator.
   if ((isAssigned ? isUserName : isName)(name) && name !== defaultUser) return name;
   const account = `Your account at ${new URL(issuer).host}`;
-  throw new SidekeyError(
-    'input_invalid',
+  throw inputInvalid(
     name === ''
       ? `${account} has no ${claim === 'email' ? 'verified e-mail address' : `claim ${claim}`} to take your name from.`
       : `${account} names you ${untrusted(name)} (claim ${claim}), which Sidekey does not allow as a name.`,
-    {
-      hint: `ask the operator to set admin.oidc.name to another claim, such as ${claim === 'sub' ? 'email' : 'sub'}`,
-    },
+    `ask the operator to set admin.oidc.name to another claim, such as ${claim === 'sub' ? 'email' : 'sub'}`,
   );
 }
 

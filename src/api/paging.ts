@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { optional } from '../lib/text.ts';
 import { readCursor, writeCursor } from '../operations/paging.ts';
 
 /** Lists in pages. Those of the store are `operations/paging.ts`. */
@@ -12,14 +13,11 @@ const entryPlace = z.tuple([z.string(), z.int().min(0)]);
 export function pageQuery(query: z.ZodType | undefined): z.ZodType {
   const own = query instanceof z.ZodObject ? query : z.strictObject({});
   return own.extend({
-    limit: z.coerce
-      .number()
-      .int()
-      .min(1)
-      .max(maxLimit)
-      .optional()
-      .describe(`Number of entries of a page; default: ${usualLimit}.`),
-    cursor: z.string().max(512).optional().describe('`next_cursor` of the page before.'),
+    limit: optional(
+      z.coerce.number().int().min(1).max(maxLimit),
+      `Number of entries of a page; default: ${usualLimit}.`,
+    ),
+    cursor: optional(z.string().max(512), '`next_cursor` of the page before.'),
   });
 }
 

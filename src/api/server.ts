@@ -184,7 +184,8 @@ async function answerTo(request: IncomingMessage, parts: AdminParts): Promise<Pa
   const from = peerOf(request.socket);
   if (method === 'GET' || method === 'HEAD') return approvalRoute({ path, form: null, from }, parts);
   if (method !== 'POST') return null;
-  const form = await formOf(request);
+  const body = request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
+  const form = (await readBounded(body, maxFormBytes))?.toString('utf8') ?? null;
   if (form === null) return plainPage(413, 'This is not an answer', ['The form is too long.']);
   return approvalRoute({ path, form, from }, parts);
 }
@@ -200,12 +201,6 @@ function otherPage({ url = '', headers: { accept } }: IncomingMessage): PageAnsw
     }),
   );
   return { status, headers: { 'content-type': 'application/problem+json' }, body: body.toString() };
-}
-
-/** Returns the body of a request; null if it is too long. */
-async function formOf(request: IncomingMessage): Promise<string | null> {
-  const body = request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
-  return (await readBounded(body, maxFormBytes))?.toString('utf8') ?? null;
 }
 
 function peerOf({ remoteAddress = '', remotePort = 0 }: Socket): string {

@@ -71,7 +71,7 @@ export function createWebSessions({ store, vault, now }: SessionParts): WebSessi
       if (!standsFor(person, session)) return null;
       // The person's account changed since.
       if (session.identity !== person.identity) return null;
-      const endsAt = session.createdAt + lifeOf(person);
+      const endsAt = session.createdAt + (person.identity === null ? wholeMs : idleMs);
       if (endsAt <= at) return null;
       if (at - session.seenAt >= notedEveryMs) await keep(id, { ...session, seenAt: at });
       return { person, endsAt };
@@ -137,9 +137,4 @@ export function assertSameOrigin(headers: Headers, method: string): void {
   throw new SidekeyError('authority_mismatch', 'A page of another origin sent this request.', {
     hint: 'open the page of Sidekey itself',
   });
-}
-
-/** Returns the milliseconds after which a person must sign in again. */
-function lifeOf({ identity }: PersonRecord): number {
-  return identity === null ? wholeMs : idleMs;
 }

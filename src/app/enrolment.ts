@@ -192,9 +192,8 @@ export async function join(store: Store, path: string, token: string): Promise<N
 }
 
 function notValid(): SidekeyError {
-  return new SidekeyError(
-    'input_invalid',
+  return inputInvalid(
     'The enrolment token is not valid any more: it was used, or has ended.',
-    { hint: hintOf`make another one on a node that runs: ${remedy('node.enroll', { name: null })}` },
+    hintOf`make another one on a node that runs: ${remedy('node.enroll', { name: null })}`,
   );
 }

@@ -2,7 +2,7 @@ import { dirname } from 'node:path';
 import type { Config } from '../config/config.ts';
 import { readSecret, type SecretReference } from '../config/secret-reference.ts';
 import { storeName } from '../config/store-place.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { askSecret } from '../lib/prompt.ts';
 import type { KeySource } from '../store/vault/open.ts';
 import { passphraseFormat, type ReadPassphrase, transitFormat } from '../store/vault/wrapped-key.ts';
@@ -72,9 +72,7 @@ function passphraseOf(reference: SecretReference | undefined, secret: ReadRefere
     if (!isNew) return (typed = await ask('Passphrase of the master key'));
     const chosen = await ask('New passphrase of the master key');
     if ((await ask('The same again')) !== chosen) {
-      throw new SidekeyError('input_invalid', 'The two passphrases differ.', {
-        hint: 'run the command again',
-      });
+      throw inputInvalid('The two passphrases differ.', 'run the command again');
     }
     return (typed = chosen);
   };

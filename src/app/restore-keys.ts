@@ -1,6 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import type { Config } from '../config/config.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import type { BackupHead } from '../store/backup.ts';
 import { keyIdText, type OpenKeySource, parseKey } from '../store/vault/key-source.ts';
@@ -51,10 +51,9 @@ export async function usedStoreKeys(theirs: Values, mine: Values, parts: KeysPar
   // The first key identifies the store.
   const [first, other] = [to, from].map(({ vault }) => vault.generations.at(-1)!.keyId);
   if (first === other) return { from, to, rejoin: [] };
-  throw new SidekeyError(
-    'input_invalid',
+  throw inputInvalid(
     `The store at ${location} (first master key ${first}) is not the store of the backup (${other}).`,
-    { hint: 'move that store away, or name another place in "store" of the config; then restore again' },
+    'move that store away, or name another place in "store" of the config; then restore again',
   );
 }
 

@@ -1,6 +1,6 @@
 import { constants, setPriority } from 'node:os';
 import { parseConfig } from '../config/load.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { remedy } from '../lib/hint.ts';
 import { exitCode } from '../lib/failures.ts';
 import { createLog } from '../lib/log.ts';
@@ -27,9 +27,7 @@ interface Task {
  */
 export async function serveAsWorker(env: NodeJS.ProcessEnv, now: () => number): Promise<number> {
   if (process.send === undefined) {
-    throw new SidekeyError('input_invalid', 'Only "sidekey start" starts a worker.', {
-      hint: remedy('start'),
-    });
+    throw inputInvalid('Only "sidekey start" starts a worker.', remedy('start'));
   }
   const assigned = Promise.withResolvers<Task | string | null>();
   const stop = Promise.withResolvers<void>();

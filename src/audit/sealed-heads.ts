@@ -7,7 +7,7 @@ import fs from 'node:fs';
 import { hostname } from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
-import { isSystemError, SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, isSystemError, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import type { AnchoredLine, Gap } from './chain.ts';
 import { type AuditVault, headFile, logIdOf, readHeads, sealLine, unsealLine } from './live-file.ts';
@@ -215,9 +215,7 @@ export function parseAnchors(text: string, vault: AuditVault): AnchoredHead[] {
     for (const chain of chains) heads.push({ ...chain, time });
   }
   if (count > 0) return heads;
-  throw new SidekeyError('input_invalid', 'The input has no anchor.', {
-    hint: remedy('audit.anchor', { file: 'audit-anchors.jsonl' }),
-  });
+  throw inputInvalid('The input has no anchor.', remedy('audit.anchor', { file: 'audit-anchors.jsonl' }));
 }
 
 /** Returns the lines that anchors name; with an id, only those of this log. */

@@ -1,6 +1,6 @@
 import { createHash, createHmac, hash, randomBytes, X509Certificate } from 'node:crypto';
 import { getCACertificates } from 'node:tls';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid } from '../lib/errors.ts';
 import { certificatePem } from './certificate.ts';
 import {
   bmpString,
@@ -36,12 +36,9 @@ const macIterations = 10_000;
  */
 export function pkcs12TrustStore(caPem: string, password: string, roots?: RootSources): Buffer {
   if (!/^[\x20-\x7e]+$/.test(password)) {
-    throw new SidekeyError(
-      'input_invalid',
+    throw inputInvalid(
       'The password of a trust store is one or more ASCII characters.',
-      {
-        hint: 'Give another, such as changeit, which Java takes by default: there is nothing secret in the store.',
-      },
+      'Give another, such as changeit, which Java takes by default: there is nothing secret in the store.',
     );
   }
   const [ours, ...others] = trustedCertificates(caPem, roots);

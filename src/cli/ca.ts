@@ -175,15 +175,10 @@ export async function show(context: Context): Promise<void> {
     answer,
     details(output.display, name, {
       certificate: certificateFile,
-      'SHA-256': fingerprintText(fingerprint),
+      'SHA-256': fingerprint.toUpperCase().match(/../g)?.join(':') ?? '',
       begins: dateTime(notBefore),
       ends: `${dateTime(notAfter)} (${relativeTime(notAfter, at)})`,
       'valid for': answer.permitted_names.join(', ') || 'any host name',
     }),
   );
-}
-
-/** Formats a fingerprint like other tools, for visual comparison: `1F:0C:9A:…`. */
-function fingerprintText(hex: string): string {
-  return hex.toUpperCase().match(/../g)?.join(':') ?? '';
 }

@@ -17,7 +17,7 @@ import { createAsk, createScreen, type Input, openLines, readInput } from './ter
 import { createOutput, type Streams } from './output.ts';
 import { packageVersion } from '../lib/package-files.ts';
 import { didYouMean } from '../lib/text.ts';
-import { failureOf, SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, failureOf, SidekeyError } from '../lib/errors.ts';
 import { exitCode } from '../lib/failures.ts';
 import { remedy } from '../lib/hint.ts';
 import { wallClock } from '../lib/wall-clock.ts';
@@ -290,9 +290,7 @@ function unknownCommand(command: Command, written = command.args[0] ?? ''): Side
   const choices = prefix === '' ? '.' : `. Commands of "${prefix.trim()}": ${names}.`;
   const message = `There is no ${named}${near === null ? choices : `; did you mean "${prefix}${near}"?`}`;
   const isDashboard = prefix === '' && /^(?:dashboard|ui|web|pages)$/.test(written);
-  return new SidekeyError('input_invalid', message, {
-    hint: isDashboard ? remedy('open') : `${invocationOf(command)} --help`,
-  });
+  return inputInvalid(message, isDashboard ? remedy('open') : `${invocationOf(command)} --help`);
 }
 
 /** Reports whether an unknown option would set the address of the proxy. */

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import type { StandardOutput } from '../app/audit-upkeep.ts';
 import { acceptingRedirected } from '../app/adapted-config.ts';
 import type { ProxyParts } from '../app/core.ts';
@@ -102,7 +103,7 @@ async function serve(
     const workers = supervisor?.count ?? 1;
     const welcomeText = await welcome(output, proxy, workers, now());
     // Before the welcome text: its reader may send a signal at once.
-    const stopped = stopSignal();
+    const stopped = Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM')]);
     output.result(
       { listen: address, workers, pages, config: config.file, ca: authority.certificateFile },
       welcomeText,
@@ -145,12 +146,6 @@ function behind(moment: Promise<void>): StandardOutput {
       void moment.then(() => process.stdout.write(text, written));
     },
   };
-}
-
-function stopSignal(): Promise<void> {
-  return new Promise((resolveSignal) => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolveSignal());
-  });
 }
 
 /** Milliseconds. npm duplicates the Ctrl-C of the terminal; two within this time count as one. */

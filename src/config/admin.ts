@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { CertificateFiles } from '../lib/certificate-files.ts';
-import { text } from '../lib/text.ts';
+import { optional, prefault, text } from '../lib/text.ts';
 import { marks } from './marks.ts';
 import { scope } from './provider.ts';
 import {
@@ -21,10 +21,10 @@ import type { SecretReference } from './secret-reference.ts';
 const claimName = plainText('The name of a claim, or a path: realm_access.roles.');
 
 const holders = (role: string) =>
-  z
-    .record(claimName, z.array(plainText('A value of the claim.')).min(1))
-    .optional()
-    .meta({ description: `Who is ${role}: values by claim. One of them is enough.` });
+  optional(
+    z.record(claimName, z.array(plainText('A value of the claim.')).min(1)),
+    `Who is ${role}: values by claim. One of them is enough.`,
+  );
 
 /** The keys of `admin.oidc`. */
 const oidcSchema = z
@@ -34,10 +34,7 @@ const oidcSchema = z
     ).register(marks, { mark: 'destination' }),
     client_id: plainText('The client that the issuer has for Sidekey.'),
     client_secret: secretReference('The secret of the client. Default: a public client.').optional(),
-    scopes: z
-      .array(scope)
-      .prefault(['openid', 'profile', 'email'])
-      .meta({ description: 'The scopes to ask for, with openid.' }),
+    scopes: prefault(z.array(scope), ['openid', 'profile', 'email'], 'The scopes to ask for, with openid.'),
     name: claimName.prefault('sub').meta({
       description:
         'The claim that names a new person. Take none that people can set themselves: a user owns the grants of that name.',
@@ -82,13 +79,13 @@ const adminKeys = z
       'Where the pages for people listen: ADDRESS:PORT. Default: nothing listens.',
     ).optional(),
     url: reach.optional(),
-    tls: z
-      .strictObject({
+    tls: optional(
+      z.strictObject({
         cert: pathText('A PEM file with the certificate, and its chain behind it.'),
         key: pathText('A PEM file with its private key, without a passphrase.'),
-      })
-      .optional()
-      .meta({ description: 'The certificate of the listener. Default: plain http.' }),
+      }),
+      'The certificate of the listener. Default: plain http.',
+    ),
     metrics: z.enum(['key', 'open']).prefault('key').meta({
       description:
         'Who may read GET /metrics: key (callers with the scope status:read), or open (also programs of this machine without a key).',

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { text } from '../lib/text.ts';
+import { optional, text } from '../lib/text.ts';
 import { certainlyMeet, type ClaimPattern } from '../proxy/policy/claims.ts';
 import type { ConfigDocument } from './document.ts';
 import { marks } from './marks.ts';
@@ -31,7 +31,7 @@ function claimsOf(levels: number): z.ZodType<ClaimValues, ClaimValues> {
 const rule = z
   .strictObject({
     subject: pattern('The claim sub; * stands for characters other than / and :.').optional(),
-    claims: claimsOf(2).optional().meta({ description: 'Other claims, with their values.' }),
+    claims: optional(claimsOf(2), 'Other claims, with their values.'),
   })
   .refine(({ subject, claims }) => subject !== undefined || Object.keys(claims ?? {}).length > 0, {
     error: 'must have a subject, claims or both',

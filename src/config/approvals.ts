@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { text } from '../lib/text.ts';
+import { optional, prefault, text } from '../lib/text.ts';
 import { duration, plainText, receiver, secretReference } from './scalar.ts';
 
 /** The `approvals` part of the config file: how long requests wait, and who is notified. */
@@ -16,19 +16,14 @@ export const approvalsSchema = z.strictObject({
     1_000,
     3_600_000,
   ).prefault('3m'),
-  max_pending: z
-    .int()
-    .min(1)
-    .max(1_000)
-    .prefault(20)
-    .meta({ description: 'Requests of one agent that may wait at once.' }),
-  webhook: z
-    .strictObject({
+  max_pending: prefault(z.int().min(1).max(1_000), 20, 'Requests of one agent that may wait at once.'),
+  webhook: optional(
+    z.strictObject({
       url: receiver('Where each question is POSTed, as JSON.'),
       secret: secretReference('The secret that signs each POST.').optional(),
-    })
-    .optional()
-    .meta({ description: 'Tells people about questions. Default: only sidekey approve does.' }),
+    }),
+    'Tells people about questions. Default: only sidekey approve does.',
+  ),
   notify: z
     .array(
       z.discriminatedUnion('template', [

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { text } from '../lib/text.ts';
+import { optional, prefault, text } from '../lib/text.ts';
 import { canonicalHost } from '../proxy/policy/authority.ts';
 import { marks } from './marks.ts';
 import { duration, formatDuration, name, pathText, receiver, secretReference, size } from './scalar.ts';
@@ -49,12 +49,7 @@ const syslogAddress = text<SyslogAddress>(
 ).register(marks, { mark: 'machine' });
 
 const sinkName = name('Name in status and of its state file. Default: its type.').optional();
-const batch = z
-  .int()
-  .min(1)
-  .max(10_000)
-  .prefault(500)
-  .meta({ description: 'Lines that are sent together, at most.' });
+const batch = prefault(z.int().min(1).max(10_000), 500, 'Lines that are sent together, at most.');
 
 /** Header fields of requests to an OpenTelemetry collector. */
 export const headerFields = z
@@ -71,12 +66,7 @@ const sink = z
         type: z.literal('syslog'),
         name: sinkName,
         address: syslogAddress,
-        facility: z
-          .int()
-          .min(0)
-          .max(23)
-          .prefault(13)
-          .meta({ description: 'RFC 5424 facility; 13 is log audit, 16 local0.' }),
+        facility: prefault(z.int().min(0).max(23), 13, 'RFC 5424 facility; 13 is log audit, 16 local0.'),
         framing: z.enum(['octet-counting', 'newline']).prefault('octet-counting').meta({
           description: 'How messages are told apart on a connection (RFC 6587).',
         }),
@@ -123,16 +113,13 @@ export const auditSchema = z.strictObject({
     'Age at which a new file is begun. Default: 1d where keep is set, else none.',
     3_600_000,
   ).optional(),
-  keep: z
-    .union([z.literal('forever'), span('How long rotated files are kept.', 3_600_000)], {
+  keep: optional(
+    z.union([z.literal('forever'), span('How long rotated files are kept.', 3_600_000)], {
       error: 'must be a time, such as 30d, or forever',
-    })
-    .optional()
-    .meta({
-      description:
-        'How long rotated files are kept, or forever. Where keep, keep_files and keep_size are all left out: 400d and 2GiB.',
     }),
-  keep_files: z.int().min(1).optional().meta({ description: 'How many rotated files are kept.' }),
+    'How long rotated files are kept, or forever. Where keep, keep_files and keep_size are all left out: 400d and 2GiB.',
+  ),
+  keep_files: optional(z.int().min(1), 'How many rotated files are kept.'),
   keep_size: size('How large the rotated files may be together, compressed.', 4_096).optional(),
   min_free_space: size('Free space on the disk of the log below which the log and status warn.').prefault(
     '512MiB',

@@ -2,7 +2,7 @@ import { realpath, stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { isName } from '../domain/grant.ts';
-import { SidekeyError, systemCode } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError, systemCode } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { replaceFile } from '../lib/os.ts';
 import { isPattern, parsePattern } from '../proxy/policy/domain-map.ts';
@@ -98,9 +98,7 @@ export function setProvider(
   { clientId, clientSecret, clientAuth, redirectUri, settings = {} }: ProviderEdit,
 ): { readonly text: string; readonly changed: readonly string[] } {
   if (!isName(name)) {
-    throw new SidekeyError('input_invalid', 'That is no name of a provider.', {
-      hint: remedy('provider.list'),
-    });
+    throw inputInvalid('That is no name of a provider.', remedy('provider.list'));
   }
   const document = parseConfigDocument(text);
   if (document.problems.length > 0) throw configInvalid('the config file', document.problems);

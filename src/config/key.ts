@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { text } from '../lib/text.ts';
+import { optional, text } from '../lib/text.ts';
 import { splitCommandLine } from './locate.ts';
 import { marks } from './marks.ts';
 import { name, pathText, secretReference, variable } from './scalar.ts';
@@ -43,13 +43,12 @@ export const keySchema = z
       }),
       z.strictObject({
         source: z.literal('keyring'),
-        account: z
-          .string()
-          .regex(/^[\w./ @-]{1,200}$/, { error: 'must be 1 to 200 letters, digits, spaces and . / _ - @' })
-          .optional()
-          .meta({
-            description: 'Name of the entry in the keyring. Default: the path or address of the store.',
-          }),
+        account: optional(
+          z
+            .string()
+            .regex(/^[\w./ @-]{1,200}$/, { error: 'must be 1 to 200 letters, digits, spaces and . / _ - @' }),
+          'Name of the entry in the keyring. Default: the path or address of the store.',
+        ),
       }),
       z
         .strictObject({

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { DpopAlgorithm } from '../domain/credential.ts';
 import type { Dialect, Flow, InjectPlace, Placement, Provider } from '../domain/provider.ts';
-import { text } from '../lib/text.ts';
+import { optional, text } from '../lib/text.ts';
 import { isFieldName, isReservedFieldName } from '../proxy/policy/text.ts';
 import { schemes } from '../proxy/schemes/list.ts';
 import { pathGlob, some } from './rules.ts';
@@ -62,35 +62,26 @@ const days = text<number>(
 
 export const dialectDefinition = z
   .strictObject({
-    scope_separator: z
-      .enum([' ', ',', '+'])
-      .optional()
-      .meta({ description: 'Between scopes. Default: a space.' }),
-    scope_parameter: parameterName.optional().meta({ description: 'Default: scope.' }),
-    client_id_parameter: parameterName.optional().meta({ description: 'Default: client_id.' }),
-    pkce: z.boolean().optional().meta({ description: 'false: the provider refuses PKCE (RFC 7636).' }),
+    scope_separator: optional(z.enum([' ', ',', '+']), 'Between scopes. Default: a space.'),
+    scope_parameter: optional(parameterName, 'Default: scope.'),
+    client_id_parameter: optional(parameterName, 'Default: client_id.'),
+    pkce: optional(z.boolean(), 'false: the provider refuses PKCE (RFC 7636).'),
     authorization_parameters: ownParameters
       .optional()
       .meta({ description: 'Additional parameters for the authorization endpoint.' }),
-    token_parameters: ownParameters
-      .optional()
-      .meta({ description: 'Additional parameters of every token request.' }),
-    token_headers: headers.optional().meta({ description: 'Sent with every token request.' }),
-    token_body: z.enum(['form', 'json']).optional().meta({ description: 'Default: form (RFC 6749 §4.1.3).' }),
-    send_scope_on_refresh: z
-      .boolean()
-      .optional()
-      .meta({ description: 'true: a refresh names the granted scopes, or it loses them.' }),
+    token_parameters: optional(ownParameters, 'Additional parameters of every token request.'),
+    token_headers: optional(headers, 'Sent with every token request.'),
+    token_body: optional(z.enum(['form', 'json']), 'Default: form (RFC 6749 §4.1.3).'),
+    send_scope_on_refresh: optional(
+      z.boolean(),
+      'true: a refresh names the granted scopes, or it loses them.',
+    ),
     refresh_endpoint: endpoint('Where tokens are refreshed, if it is not the token endpoint.').optional(),
-    token_response: z
-      .strictObject({
-        root: member
-          .optional()
-          .meta({ description: 'Where in the answer the tokens are, where not at the top.' }),
-        ok_field: member
-          .optional()
-          .meta({ description: 'A member that is false in an answer that is an error.' }),
-        error: member.optional().meta({ description: 'Where the error code is. Default: error.' }),
+    token_response: optional(
+      z.strictObject({
+        root: optional(member, 'Where in the answer the tokens are, where not at the top.'),
+        ok_field: optional(member, 'A member that is false in an answer that is an error.'),
+        error: optional(member, 'Where the error code is. Default: error.'),
         access_token: member.optional(),
         refresh_token: member.optional(),
         expires_in: member.optional(),
@@ -98,77 +89,67 @@ export const dialectDefinition = z
           .optional()
           .meta({ description: 'Where a time is, not a lifetime: ISO 8601, or seconds since the epoch.' }),
         scope: member.optional(),
-        scope_separator: z
-          .enum([' ', ',', '+'])
-          .optional()
-          .meta({ description: 'Between scopes in answers. Default: as in requests.' }),
-        token_types: z
-          .array(plainText('A token_type.'))
-          .optional()
-          .meta({ description: 'Values of token_type that mean bearer here.' }),
-      })
-      .optional()
-      .meta({ description: 'How the answer of the token endpoint is read.' }),
-    account_parameters: z
-      .array(parameterName)
-      .optional()
-      .meta({ description: 'Parameters of the redirect that say which account it is, such as realmId.' }),
-    account_fields: z
-      .array(member)
-      .optional()
-      .meta({ description: 'Members of the token answer that say which account it is, such as team.name.' }),
+        scope_separator: optional(
+          z.enum([' ', ',', '+']),
+          'Between scopes in answers. Default: as in requests.',
+        ),
+        token_types: optional(
+          z.array(plainText('A token_type.')),
+          'Values of token_type that mean bearer here.',
+        ),
+      }),
+      'How the answer of the token endpoint is read.',
+    ),
+    account_parameters: optional(
+      z.array(parameterName),
+      'Parameters of the redirect that say which account it is, such as realmId.',
+    ),
+    account_fields: optional(
+      z.array(member),
+      'Members of the token answer that say which account it is, such as team.name.',
+    ),
     refresh_token_idle_timeout: days
       .optional()
       .meta({ description: 'After this time without a refresh the refresh token is dead.' }),
-    refresh_token_lifetime: days
-      .optional()
-      .meta({ description: 'After this time a new consent is needed, whatever was done.' }),
-    revocation: z
-      .strictObject({
-        method: z.enum(['POST', 'DELETE', 'GET']).optional().meta({ description: 'Default: POST.' }),
+    refresh_token_lifetime: optional(days, 'After this time a new consent is needed, whatever was done.'),
+    revocation: optional(
+      z.strictObject({
+        method: optional(z.enum(['POST', 'DELETE', 'GET']), 'Default: POST.'),
         url: endpointTemplate(
           'Where, if it is not the revocation_endpoint; {client_id} is replaced by the client ID.',
           'client_id',
         ).optional(),
-        body: z.enum(['form', 'json', 'none']).optional().meta({ description: 'Default: form.' }),
-        token_parameter: parameterName
-          .optional()
-          .meta({ description: 'The name of the token. Default: token.' }),
-        auth: z.enum(['client', 'basic', 'bearer', 'none']).optional().meta({
-          description:
-            'client: as at the token endpoint. basic: client id and secret. bearer: the access token itself.',
-        }),
+        body: optional(z.enum(['form', 'json', 'none']), 'Default: form.'),
+        token_parameter: optional(parameterName, 'The name of the token. Default: token.'),
+        auth: optional(
+          z.enum(['client', 'basic', 'bearer', 'none']),
+          'client: as at the token endpoint. basic: client id and secret. bearer: the access token itself.',
+        ),
         token: z.enum(['refresh_token', 'access_token']).optional().meta({
           description: 'Which token is sent to end the grant. Default: the refresh token.',
         }),
-        ends_grant: z.boolean().optional().meta({
-          description:
-            'true: an access token that is revoked takes the grant with it. Default: true with token: access_token.',
-        }),
-        ok_field: member
-          .optional()
-          .meta({ description: 'A member of the answer that is true where it worked.' }),
-      })
-      .optional()
-      .meta({ description: 'How revoking differs from RFC 7009.' }),
-    insufficient_scope: z
-      .strictObject({
+        ends_grant: optional(
+          z.boolean(),
+          'true: an access token that is revoked takes the grant with it. Default: true with token: access_token.',
+        ),
+        ok_field: optional(member, 'A member of the answer that is true where it worked.'),
+      }),
+      'How revoking differs from RFC 7009.',
+    ),
+    insufficient_scope: optional(
+      z.strictObject({
         challenge: z.enum(['all', 'any']).optional().meta({
           description: 'any: the scope of a challenge lists what would each do. Default: what is needed.',
         }),
-        granted_scopes_header: answerField
-          .optional()
-          .meta({ description: 'The field that lists the scopes of the token.' }),
-        accepted_scopes_header: answerField
-          .optional()
-          .meta({ description: 'The field that lists scopes of which one is needed.' }),
-        unless_headers: z
-          .record(answerField, plainText('Its value.'))
-          .optional()
-          .meta({ description: 'Fields with which the refusal is for something else.' }),
-      })
-      .optional()
-      .meta({ description: 'How the API reports that a token lacks a scope, in addition to RFC 6750.' }),
+        granted_scopes_header: optional(answerField, 'The field that lists the scopes of the token.'),
+        accepted_scopes_header: optional(answerField, 'The field that lists scopes of which one is needed.'),
+        unless_headers: optional(
+          z.record(answerField, plainText('Its value.')),
+          'Fields with which the refusal is for something else.',
+        ),
+      }),
+      'How the API reports that a token lacks a scope, in addition to RFC 6750.',
+    ),
   })
   .transform((written): Dialect => ({
     scopeSeparator: written.scope_separator ?? ' ',

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { ExpiredSign } from '../domain/provider.ts';
 import { parseGlob } from '../proxy/policy/text.ts';
+import { optional } from '../lib/text.ts';
 import { answerField, member } from './provider-dialect.ts';
 import { some } from './rules.ts';
 import { plainText } from './scalar.ts';
@@ -20,11 +21,11 @@ export function oneOrSome<T extends z.ZodType>(item: T, description: string) {
 const sign = z
   .strictObject({
     status: oneOrSome(z.int().min(200).max(599), 'The status of the response, or several.'),
-    field: member.optional().meta({
-      description:
-        'A member of a short JSON body, such as error.code. On the way, each item of a list is looked at.',
-    }),
-    header: answerField.optional().meta({ description: 'A header field of the response, instead of field.' }),
+    field: optional(
+      member,
+      'A member of a short JSON body, such as error.code. On the way, each item of a list is looked at.',
+    ),
+    header: optional(answerField, 'A header field of the response, instead of field.'),
     value: oneOrSome(value, 'What the member or the field says then, or several.').optional(),
   })
   .superRefine(({ status: statuses, field, header, value: values }, context) => {

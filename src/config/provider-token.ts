@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { PastedToken } from '../domain/provider.ts';
-import { text } from '../lib/text.ts';
+import { optional, prefault, text } from '../lib/text.ts';
 import { namesIn, parseTemplate } from '../proxy/schemes/parameters.ts';
 import { isFieldName, isReservedFieldName } from '../proxy/policy/text.ts';
 import { plainText, webPage } from './scalar.ts';
@@ -27,10 +27,7 @@ const prefix = z
 const part = z.strictObject({
   label: plainText('Name in the prompt.'),
   secret: z.boolean().prefault(true).meta({ description: 'false: it may be shown, as a user name may.' }),
-  prefixes: z
-    .array(prefix)
-    .prefault([])
-    .meta({ description: 'Beginnings of such values, to detect a wrong paste.' }),
+  prefixes: prefault(z.array(prefix), [], 'Beginnings of such values, to detect a wrong paste.'),
 });
 
 const template = plainText(
@@ -71,18 +68,9 @@ export const tokenDefinition = z
   .strictObject({
     label: plainText('Name that the provider uses, such as API key.'),
     url: webPage('The page where it is made.').optional(),
-    steps: z
-      .array(plainText('One step.'))
-      .optional()
-      .meta({ description: 'Steps to create it, a sentence each.' }),
-    parts: z
-      .record(partName, part)
-      .optional()
-      .meta({ description: 'Parts to paste. Default: one secret, named token.' }),
-    prefixes: z
-      .array(prefix)
-      .optional()
-      .meta({ description: 'Beginnings of the one part, if parts is absent.' }),
+    steps: optional(z.array(plainText('One step.')), 'Steps to create it, a sentence each.'),
+    parts: optional(z.record(partName, part), 'Parts to paste. Default: one secret, named token.'),
+    prefixes: optional(z.array(prefix), 'Beginnings of the one part, if parts is absent.'),
     inject: tokenInjection
       .optional()
       .meta({ description: 'The place of each part in a request. Default: one part, placed by inject.' }),

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { type Flow, type LoginClient, placeholderPlaces } from '../domain/provider.ts';
-import { text } from '../lib/text.ts';
+import { optional, text } from '../lib/text.ts';
 import { isLoopback } from '../proxy/policy/authority.ts';
 import { parsePathTemplate } from '../proxy/policy/path.ts';
 import { isFieldName, isFieldValue, isReservedFieldName } from '../proxy/policy/text.ts';
@@ -154,23 +154,22 @@ const fieldValue = text<string>({ description: 'A field value: visible ASCII.' }
 
 const fields = {
   title: plainText('The name for people.').optional(),
-  category: z.enum(categories).optional().meta({ description: 'Kind of service.' }),
-  docs: z
-    .array(webPage('A page of the provider’s own documentation.'))
-    .min(1)
-    .optional()
-    .meta({ description: 'Where the facts of this definition come from.' }),
-  settings: z
-    .record(
+  category: optional(z.enum(categories), 'Kind of service.'),
+  docs: optional(
+    z.array(webPage('A page of the provider’s own documentation.')).min(1),
+    'Where the facts of this definition come from.',
+  ),
+  settings: optional(
+    z.record(
       text<string>({ description: 'The name, as it stands in braces.' }, (value) =>
         /^[a-z][a-z0-9_]{0,31}$/.test(value)
           ? value
           : { problem: 'is not a name of a setting: lower case and underscores' },
       ),
       setting,
-    )
-    .optional()
-    .meta({ description: 'Settings that differ between customers: written {name} in URLs and hosts.' }),
+    ),
+    'Settings that differ between customers: written {name} in URLs and hosts.',
+  ),
   authorization_endpoint: endpoint('Where a person gives consent (RFC 6749 §3.1).').optional(),
   device_authorization_endpoint: endpoint('Where a device flow begins (RFC 8628 §3.1).').optional(),
   token_endpoint: endpoint('Where tokens are issued and refreshed (RFC 6749 §3.2).').optional(),
@@ -179,116 +178,108 @@ const fields = {
     'Where the name of an account is asked for after a consent (OpenID Connect Core §5.3).',
   ).optional(),
   issuer: issuer('The issuer, checked in authorization responses (RFC 9207).').optional(),
-  authorization_response_iss_parameter_supported: z.boolean().optional().meta({
-    description:
-      'Whether each authorization response names the issuer (RFC 9207 §3); one that does not is refused then.',
-  }),
+  authorization_response_iss_parameter_supported: optional(
+    z.boolean(),
+    'Whether each authorization response names the issuer (RFC 9207 §3); one that does not is refused then.',
+  ),
   client_id: plainText('The client that is registered at the provider.').optional(),
-  client_auth: z.enum(['basic', 'post', 'none', 'private_key_jwt']).optional().meta({
-    description:
-      'How the client authenticates at the token endpoint. Default: basic with a client_secret, none without. With private_key_jwt (RFC 7523) the client_secret is the private key, as PEM or JWK.',
-  }),
-  redirect_uri_type: z.enum(['loopback', 'localhost', 'https']).optional().meta({
-    description:
-      'Redirect URIs that the provider accepts. loopback (default): http://127.0.0.1 with any port. localhost: http://localhost with the port that is registered. https: only https.',
-  }),
-  flows: z
-    .array(z.enum(flows))
-    .min(1)
-    .optional()
-    .meta({ description: 'The ways to a token that the provider offers, the usual one first.' }),
-  scopes: z.array(scope).optional().meta({ description: 'The scopes to ask for.' }),
-  known_scopes: z
-    .record(scope, plainText('Purpose of the scope.'))
-    .optional()
-    .meta({ description: 'Scopes that can be asked for, with what each is for.' }),
+  client_auth: optional(
+    z.enum(['basic', 'post', 'none', 'private_key_jwt']),
+    'How the client authenticates at the token endpoint. Default: basic with a client_secret, none without. With private_key_jwt (RFC 7523) the client_secret is the private key, as PEM or JWK.',
+  ),
+  redirect_uri_type: optional(
+    z.enum(['loopback', 'localhost', 'https']),
+    'Redirect URIs that the provider accepts. loopback (default): http://127.0.0.1 with any port. localhost: http://localhost with the port that is registered. https: only https.',
+  ),
+  flows: optional(
+    z.array(z.enum(flows)).min(1),
+    'The ways to a token that the provider offers, the usual one first.',
+  ),
+  scopes: optional(z.array(scope), 'The scopes to ask for.'),
+  known_scopes: optional(
+    z.record(scope, plainText('Purpose of the scope.')),
+    'Scopes that can be asked for, with what each is for.',
+  ),
   audience: z
     .array(domainPattern('host, host:port or *.suffix'))
     .min(1, 'is empty; list the hosts that the credential may be sent to')
     .optional()
     .meta({ description: 'The only hosts that a credential of this provider may ever be sent to.' }),
-  domains: z
-    .array(domainPattern('host, host:port or *.suffix'))
-    .min(1)
-    .optional()
-    .meta({ description: 'The entries that connect offers for the domain map. Default: the audience.' }),
+  domains: optional(
+    z.array(domainPattern('host, host:port or *.suffix')).min(1),
+    'The entries that connect offers for the domain map. Default: the audience.',
+  ),
   inject: injectDefinition.optional(),
-  placeholders: z.array(z.enum(placeholderPlaces)).optional().meta({
-    description:
-      'Where a placeholder becomes the credential, in addition to the fields that inject sets; header means any field. A caller could read the credential from fields that a service keeps and shows. Default: nowhere; with inject: placeholder everywhere.',
-  }),
+  placeholders: optional(
+    z.array(z.enum(placeholderPlaces)),
+    'Where a placeholder becomes the credential, in addition to the fields that inject sets; header means any field. A caller could read the credential from fields that a service keeps and shows. Default: nowhere; with inject: placeholder everywhere.',
+  ),
   dpop: dpopDefinition.optional(),
-  method_override_parameters: z
-    .array(
-      text<string>({ description: 'The name of a parameter.', examples: ['verb'] }, (value) =>
-        /^[!-~]*[A-Za-z0-9][!-~]*$/.test(value) ? value : { problem: 'is not a name of a parameter' },
-      ),
-    )
-    .min(1)
-    .optional()
-    .meta({
-      description:
-        'Parameters of a query or a form that the service takes for the method. Names that many services know, such as method, _method and $httpMethod, are looked at in any case.',
-    }),
-  unexpected_placeholders: z.enum(['refuse', 'pass']).optional().meta({
-    description:
-      'Outcome of a request whose body has a placeholder that Sidekey does not replace there; pass is for services that receive complete conversations. Default: refuse.',
-  }),
-  echo_paths: z
-    .array(
-      text<string>(
-        { description: 'The beginning of a path, at any segment.', examples: ['/debug/request'] },
-        (value) =>
-          /^(\/[A-Za-z0-9._-]+)+\/?$/.test(value)
-            ? value
-            : { problem: 'is not a beginning of a path, such as /debug' },
-      ),
-    )
-    .min(1)
-    .optional()
-    .meta({
-      description: 'Where the service shows the request that it was sent: what the leak guard looks into.',
-    }),
-  lease: z
-    .strictObject({
+  method_override_parameters: optional(
+    z
+      .array(
+        text<string>({ description: 'The name of a parameter.', examples: ['verb'] }, (value) =>
+          /^[!-~]*[A-Za-z0-9][!-~]*$/.test(value) ? value : { problem: 'is not a name of a parameter' },
+        ),
+      )
+      .min(1),
+    'Parameters of a query or a form that the service takes for the method. Names that many services know, such as method, _method and $httpMethod, are looked at in any case.',
+  ),
+  unexpected_placeholders: optional(
+    z.enum(['refuse', 'pass']),
+    'Outcome of a request whose body has a placeholder that Sidekey does not replace there; pass is for services that receive complete conversations. Default: refuse.',
+  ),
+  echo_paths: optional(
+    z
+      .array(
+        text<string>(
+          { description: 'The beginning of a path, at any segment.', examples: ['/debug/request'] },
+          (value) =>
+            /^(\/[A-Za-z0-9._-]+)+\/?$/.test(value)
+              ? value
+              : { problem: 'is not a beginning of a path, such as /debug' },
+        ),
+      )
+      .min(1),
+    'Where the service shows the request that it was sent: what the leak guard looks into.',
+  ),
+  lease: optional(
+    z.strictObject({
       default_ttl: duration('How long a lease of its grants lasts where nothing is said.', 1_000).optional(),
       max_ttl: duration('How long a lease of its grants lasts at most.', 1_000).optional(),
-    })
-    .optional()
-    .meta({ description: 'The clocks of leases of this provider’s grants; the least of all maxima counts.' }),
+    }),
+    'The clocks of leases of this provider’s grants; the least of all maxima counts.',
+  ),
   token: tokenDefinition.optional(),
   dialect: dialectDefinition.optional(),
-  user_agent: fieldValue.optional().meta({
-    description:
-      'The User-Agent of Sidekey’s own requests for tokens, accounts and revocation, and of the probe. Default: sidekey/VERSION.',
-  }),
+  user_agent: optional(
+    fieldValue,
+    'The User-Agent of Sidekey’s own requests for tokens, accounts and revocation, and of the probe. Default: sidekey/VERSION.',
+  ),
   expired: expiredDefinition.optional(),
-  id_jag: z
-    .strictObject({
+  id_jag: optional(
+    z.strictObject({
       audience: issuer('The issuer of the service’s authorization server.'),
       resource: endpoint('The identifier of the API (RFC 8707), where the service has one.').optional(),
       pairwise_subjects: z.boolean().prefault(false).meta({
         description:
           'true: the identity provider names a person differently to each client, so the subject of the assertion is not compared with that of the sign-in.',
       }),
-    })
-    .optional()
-    .meta({
-      description:
-        'The service takes assertions of the identity provider of admin.oidc (ID-JAG): people who signed in there get its tokens without a consent page.',
     }),
-  client_registration: z
-    .strictObject({
+    'The service takes assertions of the identity provider of admin.oidc (ID-JAG): people who signed in there get its tokens without a consent page.',
+  ),
+  client_registration: optional(
+    z.strictObject({
       url: webPage('The page where a client (an “app”) is registered.'),
       steps: z.array(plainText('One step.')).min(1).meta({
         description:
           'Steps there, a sentence each; {redirect_uri} is replaced by the redirect URI of connect.',
       }),
-    })
-    .optional()
-    .meta({ description: 'How to register an OAuth client at the provider.' }),
-  probe: z
-    .strictObject({
+    }),
+    'How to register an OAuth client at the provider.',
+  ),
+  probe: optional(
+    z.strictObject({
       url: endpoint('A URL that a GET shows the credential to work at; harmless.'),
       headers: z
         .record(
@@ -301,30 +292,28 @@ const fields = {
         )
         .optional(),
       /** JSON body, such as a GraphQL query. */
-      json: z.record(z.string(), z.unknown()).optional().meta({ description: 'Sent as JSON with POST.' }),
+      json: optional(z.record(z.string(), z.unknown()), 'Sent as JSON with POST.'),
       ok_field: plainText('A member of the JSON answer that is true where the credential works.').optional(),
       account_fields: z.array(member).optional().meta({
         description: 'Members of the JSON answer that say which account it is, such as user.email.',
       }),
-    })
-    .optional()
-    .meta({ description: 'A harmless call that proves the credential.' }),
-  // A program would run the value of a variable such as GIT_SSH_COMMAND.
-  environment: z
-    .record(
-      text<string>({ description: 'The name of the variable.', examples: ['GITHUB_TOKEN'] }, (value) =>
-        environmentName.test(value) ? value : { problem: 'is not a name of an environment variable' },
-      ),
-      placeholder.nullable(),
-    )
-    .register(marks, { mark: 'machine' })
-    .optional()
-    .meta({
-      description:
-        'The environment variables that programs read this credential from, which programs behind Sidekey do not get; each with its placeholder, or null for none.',
     }),
-  operations: z
-    .array(
+    'A harmless call that proves the credential.',
+  ),
+  // A program would run the value of a variable such as GIT_SSH_COMMAND.
+  environment: optional(
+    z
+      .record(
+        text<string>({ description: 'The name of the variable.', examples: ['GITHUB_TOKEN'] }, (value) =>
+          environmentName.test(value) ? value : { problem: 'is not a name of an environment variable' },
+        ),
+        placeholder.nullable(),
+      )
+      .register(marks, { mark: 'machine' }),
+    'The environment variables that programs read this credential from, which programs behind Sidekey do not get; each with its placeholder, or null for none.',
+  ),
+  operations: optional(
+    z.array(
       z.strictObject({
         method: z.string().regex(/^[A-Z]+$/),
         host: hostName('The host, where the provider has several.').optional(),
@@ -333,30 +322,24 @@ const fields = {
           if ('problem' in glob) context.addIssue({ code: 'custom', message: glob.problem });
         }),
         words: plainText('The words after "asks to": send mail.'),
-        scopes: z.array(scope).optional().meta({ description: 'Scopes of which one is enough.' }),
+        scopes: optional(z.array(scope), 'Scopes of which one is enough.'),
         example: plainText('Example: the query of a GET, otherwise the body.').optional(),
       }),
-    )
-    .optional()
-    .meta({ description: 'Requests in words, for people who approve them and for skills.' }),
-  base_urls: z
-    .record(z.string().regex(environmentName), z.string().regex(/^https:\/\/[^/?#@]+(\/[^?#]*)?$/))
-    .register(marks, { mark: 'machine' })
-    .optional()
-    .meta({
-      description:
-        'The environment variables in which programs look for the base address of the API, each with the address of the service.',
-    }),
-  logins: z
-    .array(loginClient)
-    .min(1)
-    .optional()
-    .meta({ description: 'Programs that log in at the token endpoint by themselves.' }),
+    ),
+    'Requests in words, for people who approve them and for skills.',
+  ),
+  base_urls: optional(
+    z
+      .record(z.string().regex(environmentName), z.string().regex(/^https:\/\/[^/?#@]+(\/[^?#]*)?$/))
+      .register(marks, { mark: 'machine' }),
+    'The environment variables in which programs look for the base address of the API, each with the address of the service.',
+  ),
+  logins: optional(z.array(loginClient).min(1), 'Programs that log in at the token endpoint by themselves.'),
   mints: mintsDefinition.optional(),
-  notes: z
-    .array(plainText('One sentence.'))
-    .optional()
-    .meta({ description: 'Facts for a person to know before, such as tokens that do not renew.' }),
+  notes: optional(
+    z.array(plainText('One sentence.')),
+    'Facts for a person to know before, such as tokens that do not renew.',
+  ),
 } as const;
 
 /** A provider as the config file defines it. */
@@ -364,15 +347,15 @@ export const providerSchema = z
   .strictObject({
     ...fields,
     redirect_uri: redirectUri.optional(),
-    capture_logins: z.boolean().optional().meta({
-      description:
-        'true: a login of a program in logins becomes a grant, and the program gets placeholders. Default: false.',
-    }),
+    capture_logins: optional(
+      z.boolean(),
+      'true: a login of a program in logins becomes a grant, and the program gets placeholders. Default: false.',
+    ),
     extends: name('A provider of the catalog that this one is a copy of, under another name.').optional(),
-    settings: z
-      .record(z.string(), plainText('The value.'))
-      .optional()
-      .meta({ description: 'Values for the settings of the provider: the text that replaces {name}.' }),
+    settings: optional(
+      z.record(z.string(), plainText('The value.')),
+      'Values for the settings of the provider: the text that replaces {name}.',
+    ),
     client_secret: secretReference(
       'Where the client secret is: env:NAME, file:PATH or command:…. Never the secret itself.',
     ).optional(),

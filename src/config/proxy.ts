@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { CertificateFiles } from '../lib/certificate-files.ts';
-import { text } from '../lib/text.ts';
+import { optional, prefault, text } from '../lib/text.ts';
 import type { Cidr } from '../proxy/policy/authority.ts';
 import { clientBlock, keyOf, listenAddress, name, pathText, secretReference } from './scalar.ts';
 import type { SecretReference } from './secret-reference.ts';
@@ -41,28 +41,27 @@ export const proxySchema = z.strictObject({
     description:
       'Hosts that are not in the map: deny, or tunnel (no credential, not inspected, on the audit record).',
   }),
-  transparent: z
-    .union([
-      z.boolean(),
-      z.strictObject({
-        token: secretReference('Where the token of the agent is whose connections they are.'),
-      }),
-    ])
-    .transform((value) => (typeof value === 'boolean' ? (value ? { token: null } : null) : value))
-    .prefault(false)
-    .meta({
-      description:
-        'Whether connections are accepted that rules of the kernel redirect to the proxy (Linux): true, or the token of an agent. The name in their first bytes is the host.',
-    }),
+  transparent: prefault(
+    z
+      .union([
+        z.boolean(),
+        z.strictObject({
+          token: secretReference('Where the token of the agent is whose connections they are.'),
+        }),
+      ])
+      .transform((value) => (typeof value === 'boolean' ? (value ? { token: null } : null) : value)),
+    false,
+    'Whether connections are accepted that rules of the kernel redirect to the proxy (Linux): true, or the token of an agent. The name in their first bytes is the host.',
+  ),
   tls: z
     .strictObject({
       cert: pathText('A PEM file with the certificate of the proxy, and its chain behind it.'),
       key: pathText('A PEM file with its private key, without a passphrase.'),
       client_ca: pathText('A PEM file with the CAs that sign the certificates of agents.').optional(),
-      agents: z
-        .record(keyOf(name('name'), 'The name of the agent.'), certificateName)
-        .optional()
-        .meta({ description: 'Agents that a client certificate identifies, each with a name in it.' }),
+      agents: optional(
+        z.record(keyOf(name('name'), 'The name of the agent.'), certificateName),
+        'Agents that a client certificate identifies, each with a name in it.',
+      ),
     })
     .superRefine(({ client_ca: ca, agents = {} }, context) => {
       const names = Object.values(agents).map(asCompared);
@@ -77,13 +76,11 @@ export const proxySchema = z.strictObject({
     })
     .optional()
     .meta({ description: 'TLS on the port of the proxy, for callers on other machines. Default: none.' }),
-  proxy_protocol: z
-    .array(clientBlock('The address of a load balancer, or a block of addresses.'))
-    .prefault([])
-    .meta({
-      description:
-        'Load balancers whose connections begin with a header of the PROXY protocol, which says the address of the client. Default: none.',
-    }),
+  proxy_protocol: prefault(
+    z.array(clientBlock('The address of a load balancer, or a block of addresses.')),
+    [],
+    'Load balancers whose connections begin with a header of the PROXY protocol, which says the address of the client. Default: none.',
+  ),
 });
 
 /** Settings of the port of the proxy, and who may use it. */

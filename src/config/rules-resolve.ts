@@ -2,15 +2,10 @@ import { createHash, hash } from 'node:crypto';
 import { orMeant } from '../lib/text.ts';
 import type { DomainPattern } from '../proxy/policy/domain-map.ts';
 import { compileRule, compileRules } from '../proxy/policy/judge.ts';
-import {
-  type CompiledRule,
-  conditionsCover,
-  type DomainRules,
-  type RuleLimit,
-} from '../proxy/policy/rule.ts';
+import { type CompiledRule, conditionsCover, type DomainRules } from '../proxy/policy/rule.ts';
 import type { ConfigDocument } from './document.ts';
 import { formatPath, type Path, type Problem } from './problem.ts';
-import type { LimitDefinition, RuleDefinition } from './rules.ts';
+import type { RuleDefinition } from './rules.ts';
 import type { ConfigValues } from './schema.ts';
 
 interface DefinedRules {
@@ -58,7 +53,7 @@ export function defineRules(
     problems.push({ ...document.position(path), path, message });
   };
   const place = (definition: RuleDefinition, path: Path): Placed => {
-    const limits = definition.limits.map(unnamed);
+    const limits = definition.limits.map((limit) => ({ ...limit, key: '' }));
     const rule = { ...definition, origin: at(path), key: keyOf(definition), limits };
     return { path, definition, compiled: compileRule(rule), use: null };
   };
@@ -150,10 +145,6 @@ function findUnreached(
     const which = later.use === null ? '' : `brings ${at(later.path)}, which `;
     problem(path, `${which}is never reached: ${at(before.path)} matches all that it does, and comes first`);
   }
-}
-
-function unnamed(limit: LimitDefinition): RuleLimit {
-  return { ...limit, key: '' };
 }
 
 /**

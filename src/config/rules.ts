@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { didYouMean, text } from '../lib/text.ts';
+import { didYouMean, optional, text } from '../lib/text.ts';
 import { knownMethods } from '../proxy/policy/method-override.ts';
 import { parseJsonPath } from '../proxy/policy/parameters.ts';
 import { parsePathGlob, type PathGlob } from '../proxy/policy/path.ts';
@@ -162,7 +162,7 @@ const bodySize = z
   });
 
 /** A limit, independent of its domain. */
-export type LimitDefinition =
+type LimitDefinition =
   Omit<Extract<RuleLimit, { kind: 'rate' }>, 'key'> | Omit<Extract<RuleLimit, { kind: 'budget' }>, 'key'>;
 
 const scopes = ['agent', 'grant', 'rule'] as const satisfies readonly LimitScope[];
@@ -174,12 +174,8 @@ const limit = z
         'Requests that are counted together: those of an agent, of a grant, or all that the rule matches.',
     }),
     rate: rate('So many requests in that time.').optional(),
-    burst: z
-      .int()
-      .min(1)
-      .optional()
-      .meta({ description: 'So many at once after a pause; default: as many as the rate has.' }),
-    requests_per_day: z.int().min(1).optional().meta({ description: 'Requests in a day (UTC).' }),
+    burst: optional(z.int().min(1), 'So many at once after a pause; default: as many as the rate has.'),
+    requests_per_day: optional(z.int().min(1), 'Requests in a day (UTC).'),
     bytes_per_day: size('Bytes of bodies in a day (UTC), both ways.', 1).optional(),
   })
   .transform(
@@ -232,9 +228,9 @@ const value = z.union(
     z
       .strictObject({
         values: values.optional(),
-        min: z.number().optional().meta({ description: 'The least number.' }),
-        max: z.number().optional().meta({ description: 'The largest number.' }),
-        optional: z.boolean().optional().meta({ description: 'The parameter may be absent.' }),
+        min: optional(z.number(), 'The least number.'),
+        max: optional(z.number(), 'The largest number.'),
+        optional: optional(z.boolean(), 'The parameter may be absent.'),
       })
       .transform(({ values = null, min = null, max = null, optional = false }, context) => {
         const problem = (message: string) => context.addIssue({ code: 'custom', message });
@@ -252,11 +248,10 @@ const value = z.union(
 );
 
 const parameters = (name: typeof parameter, description: string) =>
-  z
-    .record(name, value)
-    .transform((written): Parameters => new Map(Object.entries(written)))
-    .optional()
-    .meta({ description });
+  optional(
+    z.record(name, value).transform((written): Parameters => new Map(Object.entries(written))),
+    description,
+  );
 
 const jsonrpc = z
   .strictObject({
@@ -279,9 +274,7 @@ const conditionShape = {
   ).optional(),
   query: parameters(parameter, 'Parameters of the query that must be there, and what they may be.'),
   content_types: some(mediaType('A media type.'), 'Media types of the request body.').optional(),
-  body_size: bodySize
-    .optional()
-    .meta({ description: 'Bytes of the request body, as its length is announced.' }),
+  body_size: optional(bodySize, 'Bytes of the request body, as its length is announced.'),
   times: some(times, 'Times; one of them is enough.').optional(),
   clients: some(
     clientBlock('An address, or a block of addresses.'),
@@ -293,8 +286,8 @@ const conditionShape = {
     'Users: the owner of the grant, or the user of the agent if the grant has no owner.',
   ).optional(),
   labels: some(glob('A label.'), 'Labels of the agent or the grant; one of them is enough.').optional(),
-  graphql: graphql.optional().meta({ description: 'Every operation of a GraphQL request.' }),
-  jsonrpc: jsonrpc.optional().meta({ description: 'Every call of a JSON-RPC request, as of an MCP client.' }),
+  graphql: optional(graphql, 'Every operation of a GraphQL request.'),
+  jsonrpc: optional(jsonrpc, 'Every call of a JSON-RPC request, as of an MCP client.'),
   json: parameters(jsonPath, 'Members of a JSON body that must be there, and what they may be.'),
   form: parameters(parameter, 'Parameters of a form-encoded body that must be there, and what they may be.'),
 };
@@ -305,10 +298,7 @@ const ruleShape = {
     'allow (the default), deny, approve (a person is asked) or tunnel (no credential).',
   ).optional(),
   ...conditionShape,
-  require_reason: z
-    .boolean()
-    .optional()
-    .meta({ description: 'Refuse a request without the header Sidekey-Reason.' }),
+  require_reason: optional(z.boolean(), 'Refuse a request without the header Sidekey-Reason.'),
   limits: some(limit, 'How often, and how much.').optional(),
   max_response: size('Bytes of a response body that may come back.', 1).optional(),
   upgrades: some(

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { parsePostgresUrl, type PostgresAddress } from '../lib/postgres.ts';
-import { text } from '../lib/text.ts';
+import { optional, prefault, text } from '../lib/text.ts';
 import { foreignCredentials, leakGuards } from '../proxy/policy/domain-map.ts';
 import { type LimitName, limitTable } from '../proxy/policy/limits.ts';
 import { regionOfCluster } from '../proxy/schemes/sigv4/scope.ts';
@@ -73,10 +73,10 @@ const store = z
       z.strictObject({
         url: storeText,
         password: secretReference('Where the password of the database user is.').optional(),
-        connections: z.int().min(1).max(1_000).optional().meta({
-          description:
-            'The most connections of one process for queries, at least 2; one more listens. Default: 2.',
-        }),
+        connections: optional(
+          z.int().min(1).max(1_000),
+          'The most connections of one process for queries, at least 2; one more listens. Default: 2.',
+        ),
       }),
     ],
     { error: storeProblem },
@@ -106,18 +106,18 @@ const domain = z
           (value) =>
             /^[A-Za-z0-9][\w-]{0,99}$/.test(value) ? value : { problem: 'is not a name of an EKS cluster' },
         ).optional(),
-        leak_guard: z.enum(leakGuards).optional().meta({
-          description:
-            'How responses that show the credential are handled: auto (error pages and echo endpoints are redacted), redact (all are), refuse, off. Default: auto.',
-        }),
-        leak_limit: z.int().min(1).max(1_000_000).optional().meta({
-          description:
-            'How often in an hour responses may show the credential to one agent, before its requests are refused. Default: 5.',
-        }),
-        foreign_credentials: z.enum(foreignCredentials).optional().meta({
-          description:
-            'How credentials that clients send themselves are handled: record (in the audit log), strip or refuse. Default: record, for header fields and the query alone.',
-        }),
+        leak_guard: optional(
+          z.enum(leakGuards),
+          'How responses that show the credential are handled: auto (error pages and echo endpoints are redacted), redact (all are), refuse, off. Default: auto.',
+        ),
+        leak_limit: optional(
+          z.int().min(1).max(1_000_000),
+          'How often in an hour responses may show the credential to one agent, before its requests are refused. Default: 5.',
+        ),
+        foreign_credentials: optional(
+          z.enum(foreignCredentials),
+          'How credentials that clients send themselves are handled: record (in the audit log), strip or refuse. Default: record, for header fields and the query alone.',
+        ),
         also: some(
           z.strictObject({ grant: name('A grant.'), as: fieldPlacement }),
           'Grants whose credentials are added too. If one of them cannot be used, the request is refused.',
@@ -127,21 +127,17 @@ const domain = z
         default: outcome(
           'Outcome of a request that no rule matches. Default: deny where there are rules.',
         ).optional(),
-        mode: z.enum(['enforce', 'report']).optional().meta({
-          description:
-            'report: let everything through, and record what the rules would have done. Default: enforce.',
-        }),
+        mode: optional(
+          z.enum(['enforce', 'report']),
+          'report: let everything through, and record what the rules would have done. Default: enforce.',
+        ),
       }),
     ],
     { error: 'must be tunnel, deny or { grant: NAME }' },
   )
   .meta({ description: 'tunnel, deny or { grant: NAME }.' });
 
-const pathList = (which: string) =>
-  z
-    .array(pathText(`A path ${which}.`))
-    .prefault([])
-    .meta({ description: `Paths ${which}.` });
+const pathList = (which: string) => prefault(z.array(pathText(`A path ${which}.`)), [], `Paths ${which}.`);
 
 const limits = z.strictObject(
   Object.fromEntries(
@@ -218,15 +214,12 @@ export const configSchema = z
   .strictObject({
     version: z.literal(1).meta({ description: 'Version of this format: 1.' }),
     proxy: proxySchema.prefault({}).meta({ description: 'The listener, and who may use it.' }),
-    workers: z
-      .union([z.int().min(1).max(128), z.literal('auto')], {
+    workers: optional(
+      z.union([z.int().min(1).max(128), z.literal('auto')], {
         error: 'must be a number from 1 to 128, or auto',
-      })
-      .optional()
-      .meta({
-        description:
-          'How many processes serve on the one port: a number, or auto (as many as there are cores for it). Default: 1; in a container auto.',
       }),
+      'How many processes serve on the one port: a number, or auto (as many as there are cores for it). Default: 1; in a container auto.',
+    ),
     admin: adminSchema.prefault({}),
     approvals: approvalsSchema.prefault({}).meta({
       description: 'Requests that a rule with the outcome approve holds until a person answers.',
@@ -257,13 +250,11 @@ export const configSchema = z
       .prefault({})
       .meta({ description: 'What a command of sidekey run may reach.' })
       .register(marks, { mark: 'machine' }),
-    clients: z
-      .partialRecord(z.enum(clientNames), z.enum(['on', 'off']))
-      .prefault({})
-      .meta({
-        description:
-          'Programs whose variables sidekey run and env do not set (off), except those that other programs need.',
-      }),
+    clients: prefault(
+      z.partialRecord(z.enum(clientNames), z.enum(['on', 'off'])),
+      {},
+      'Programs whose variables sidekey run and env do not set (off), except those that other programs need.',
+    ),
     tokens: z
       .strictObject({
         refresh_before_expiry: duration('How long before its end a token is refreshed.').prefault('5m'),
@@ -273,25 +264,22 @@ export const configSchema = z
       })
       .prefault({})
       .meta({ description: 'The clocks of tokens.' }),
-    leases: z
-      .strictObject({
+    leases: prefault(
+      z.strictObject({
         default_ttl: duration('How long a lease lasts where nothing is said.', 1_000).prefault('15m'),
         max_ttl: duration('How long a lease lasts at most; a longer ask is cut.', 1_000).prefault('1d'),
         revoke: z.enum(['none', 'token']).prefault('none').meta({
           description:
             'token: when a lease ends, the access tokens that it alone used are revoked at the provider.',
         }),
-      })
-      .prefault({})
-      .meta({
-        description: 'The clocks of leases. Providers and grants may set shorter ones; the least counts.',
       }),
+      {},
+      'The clocks of leases. Providers and grants may set shorter ones; the least counts.',
+    ),
     agent_issuers: agentIssuersSchema
       .prefault({})
       .meta({ description: 'OIDC issuers whose tokens identify agents, in place of agent tokens.' }),
-    upstream: upstreamSchema
-      .prefault({})
-      .meta({ description: 'How servers are found, and how they are recognized.' }),
+    upstream: prefault(upstreamSchema, {}, 'How servers are found, and how they are recognized.'),
     vaults: vaultsSchema
       .prefault({})
       .meta({ description: 'Servers of HashiCorp Vault and OpenBao that hold credentials of grants.' }),

@@ -1,6 +1,6 @@
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
+import { inputInvalid, isSystemError, SidekeyError, systemCode } from '../lib/errors.ts';
 import { programFailure, runBounded } from '../lib/programs.ts';
 import { shellWord } from '../lib/text.ts';
 import { splitCommandLine } from './locate.ts';
@@ -198,9 +198,7 @@ function decode(bytes: Buffer, say: Say): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {
-    throw new SidekeyError('input_invalid', say('is not UTF-8 text'), {
-      hint: 'a secret is one line of text; check how it was put there',
-    });
+    throw inputInvalid(say('is not UTF-8 text'), 'a secret is one line of text; check how it was put there');
   }
 }
 

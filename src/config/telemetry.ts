@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { optional } from '../lib/text.ts';
 import { headerFields } from './audit.ts';
 import { receiver } from './scalar.ts';
 
@@ -6,8 +7,8 @@ import { receiver } from './scalar.ts';
 
 /** The keys of `telemetry`. */
 export const telemetrySchema = z.strictObject({
-  traces: z
-    .strictObject({
+  traces: optional(
+    z.strictObject({
       url: receiver(
         'The traces endpoint of an OpenTelemetry collector, such as https://HOST:4318/v1/traces.',
       ),
@@ -17,9 +18,9 @@ export const telemetrySchema = z.strictObject({
       }),
       paths: z.boolean().prefault(false).meta({ description: 'Whether spans have paths; never queries.' }),
       headers: headerFields,
-    })
-    .optional()
-    .meta({ description: 'Where traces are sent. Default: nowhere.' }),
+    }),
+    'Where traces are sent. Default: nowhere.',
+  ),
 });
 
 export interface TelemetryConfig {

@@ -81,20 +81,14 @@ function describe(issue: z.core.$ZodRawIssue): string | undefined {
     case 'too_big':
       return `must be at most ${issue.maximum}`;
     case 'unrecognized_keys': {
-      const keys = knownKeys(issue.inst);
-      return issue.keys.map((key) => unknownKey(key, keys)).join('\n');
+      const keys = Object.keys((issue.inst as z.ZodObject | undefined)?.shape ?? {});
+      return issue.keys
+        .map((key) => `is not a key here${orMeant(key, keys, `; there are ${keys.join(', ')}`)}`)
+        .join('\n');
     }
     default:
       return undefined;
   }
-}
-
-function unknownKey(key: string, known: readonly string[]): string {
-  return `is not a key here${orMeant(key, known, `; there are ${known.join(', ')}`)}`;
-}
-
-function knownKeys(schema: unknown): readonly string[] {
-  return Object.keys((schema as z.ZodObject | undefined)?.shape ?? {});
 }
 
 const kinds: Readonly<Record<string, string>> = {

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { optional } from '../lib/text.ts';
 import { keyOf, name, pathText, receiver, secretReference } from './scalar.ts';
 import type { SecretReference } from './secret-reference.ts';
 
@@ -24,17 +25,17 @@ const jwtLogin = (initial: string, jwt: z.ZodType<SecretReference, string | unde
 /** The keys of a server. A refinement with `hasOneLogin` follows. */
 export const vaultServer = {
   address: receiver('Address of HashiCorp Vault or OpenBao, such as https://vault.example.com:8200.'),
-  namespace: z.string().min(1).max(200).optional().meta({ description: 'The namespace.' }),
+  namespace: optional(z.string().min(1).max(200), 'The namespace.'),
   ca: pathText('PEM file with the trust anchors of the server. Default: upstream.ca.').optional(),
   token: secretReference('The token. A file is read at each use, such as the sink of an agent.').optional(),
-  approle: z
-    .strictObject({
+  approle: optional(
+    z.strictObject({
       role_id: role.meta({ description: 'The id of the role.' }),
       secret_id: secretReference('The secret id of the role.'),
       mount: mountPath('The path of the login method.', 'approle'),
-    })
-    .optional()
-    .meta({ description: 'Login with AppRole, instead of a token.' }),
+    }),
+    'Login with AppRole, instead of a token.',
+  ),
   kubernetes: jwtLogin(
     'kubernetes',
     secretReference('The token of the service account.').prefault(

@@ -1,4 +1,4 @@
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { type Hint, hintOf } from '../lib/hint.ts';
 import { createRefreshNotes } from './activity.ts';
 import { createRefreshCommits, oauthGrant, type OAuthGrant } from './refresh-commit.ts';
@@ -150,9 +150,7 @@ function usable(
   const opened = oauthGrant(found);
   const refreshToken = opened?.credential.refreshToken ?? null;
   if (opened === null || refreshToken === null) {
-    throw new SidekeyError('input_invalid', `The grant "${found?.grant.name ?? ''}" has no refresh token.`, {
-      hint: again,
-    });
+    throw inputInvalid(`The grant "${found?.grant.name ?? ''}" has no refresh token.`, again);
   }
   return { opened, refreshToken };
 }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { LRUCache } from 'lru-cache';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { isPattern, parsePattern } from '../proxy/policy/domain-map.ts';
 import { grantOf } from '../store/grants.ts';
 import { inPages } from '../store/queries.ts';
@@ -282,9 +282,8 @@ function assertNames({ name, user, provider }: NewGrant): void {
 /** Refuses an empty audience, which permits no host, and unreadable entries, which match none. */
 function assertAudience(audience: readonly string[]): void {
   if (audience.length > 0 && audience.every((text) => isPattern(parsePattern(text)))) return;
-  throw new SidekeyError(
-    'input_invalid',
+  throw inputInvalid(
     'The audience of the grant is empty or has an entry that is not a host.',
-    { hint: 'set the audience of the provider to the hosts that its credential may be sent to' },
+    'set the audience of the provider to the hosts that its credential may be sent to',
   );
 }

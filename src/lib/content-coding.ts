@@ -51,7 +51,10 @@ export function decodedBody(
   if (body.length === 0) return body;
   if (codings.length === 0) {
     const problem = 'is compressed, and its Content-Encoding does not say so';
-    return isCompressed(body) ? unreadable(problem, 'name the coding there, or send it uncompressed') : body;
+    // Some servers take the bytes for gzip or zstd. No JSON, form or other text begins so.
+    const isCompressed =
+      (body[0] === 0x1f && body[1] === 0x8b) || (body.length > 4 && body.readUInt32LE(0) === zstdMagic);
+    return isCompressed ? unreadable(problem, 'name the coding there, or send it uncompressed') : body;
   }
   if (codings.length > maxCodings) {
     return unreadable(`has more than ${maxCodings} content codings`, 'send it with one of them');
@@ -111,13 +114,6 @@ function beginsAsJson(bytes: Buffer): boolean {
 }
 
 const zstdMagic = 0xfd2fb528;
-
-/** Reports whether some servers take the bytes for gzip or zstd. No JSON, form or other text begins so. */
-function isCompressed(bytes: Buffer): boolean {
-  return (
-    (bytes[0] === 0x1f && bytes[1] === 0x8b) || (bytes.length > 4 && bytes.readUInt32LE(0) === zstdMagic)
-  );
-}
 
 /** Decoded bytes, and the end of their stream in the coded ones. */
 interface Decoded {

@@ -1,5 +1,5 @@
 import type * as ffi from 'node:ffi';
-import { SidekeyError } from './errors.ts';
+import { inputInvalid, SidekeyError } from './errors.ts';
 
 /**
  * Loads the FFI of Node.js, without its warning that it is experimental.
@@ -9,8 +9,7 @@ import { SidekeyError } from './errors.ts';
  */
 export async function loadForeignFunctions(what: string): Promise<typeof ffi> {
   const hint = 'run Sidekey on Linux with Node.js 26.1 or later';
-  if (process.platform !== 'linux')
-    throw new SidekeyError('input_invalid', `${what} works on Linux only.`, { hint });
+  if (process.platform !== 'linux') throw inputInvalid(`${what} works on Linux only.`, hint);
   const listeners = process.listeners('warning');
   process.removeAllListeners('warning');
   try {

@@ -200,3 +200,8 @@ class Reader {
       : new Stop(`${wanted} is expected`, this.#at);
   }
 }
+
+/** Reports whether a value of `JSON.parse` is a text, a number or a boolean. */
+export function isScalar(value: unknown): value is string | number | boolean {
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean';
+}

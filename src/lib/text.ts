@@ -37,6 +37,15 @@ function written(character: string): string {
   return code.length > 4 ? `\\u{${code}}` : `\\u${code.padStart(4, '0')}`;
 }
 
+/**
+ * Returns the Base64 of bytes that follow `offset` others, without the letters that depend on their
+ * neighbours: in `Basic` a secret follows the client ID.
+ */
+export function base64Within(bytes: Buffer, offset: number): string {
+  const all = Buffer.concat([Buffer.alloc(offset), bytes]);
+  return all.toString('base64').slice(Math.ceil((offset * 8) / 6), Math.floor((all.length * 8) / 6));
+}
+
 /** Returns a sentence without its full stop, to put it inside another. */
 export function withoutStop(sentence: string): string {
   return sentence.replace(/\.$/, '');
@@ -113,6 +122,23 @@ export function text<T>(
       return z.NEVER;
     })
     .meta(meta);
+}
+
+/** Returns the schema of a key that may be absent. Editors show its description. */
+export function optional<Schema extends z.ZodType>(
+  schema: Schema,
+  description: string,
+): z.ZodOptional<Schema> {
+  return schema.optional().meta({ description });
+}
+
+/** Returns the schema of a key with a default, as it is written in the file. */
+export function prefault<Schema extends z.ZodType>(
+  schema: Schema,
+  value: Parameters<Schema['prefault']>[0],
+  description: string,
+): z.ZodPrefault<Schema> {
+  return schema.prefault(value as never).meta({ description });
 }
 
 function isProblem(result: unknown): result is { readonly problem: string } {

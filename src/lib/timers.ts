@@ -171,3 +171,13 @@ export function whenReady<T, Result>(
 ): Result | Promise<Result> {
   return value instanceof Promise ? value.then(next) : next(value);
 }
+
+/** Longest wait that a server may ask for, in milliseconds. */
+const maxRetryAfterMs = 3_600_000;
+
+/** Parses `Retry-After` (RFC 9110 §10.2.3): seconds or a date. Returns milliseconds from now; null: none. */
+export function readRetryAfter(text: string | null, now: number): number | null {
+  if (text === null) return null;
+  const ms = /^[0-9]{1,9}$/.test(text) ? Number(text) * 1_000 : Date.parse(text) - now;
+  return Number.isNaN(ms) ? null : Math.min(Math.max(ms, 0), maxRetryAfterMs);
+}

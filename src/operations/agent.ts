@@ -5,11 +5,24 @@ import type { AuditEvent } from '../domain/event.ts';
 import { type Binding, leaseStanding } from '../domain/lease.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import type { AgentRecord, AgentTokenRecord, Store } from '../store/store.ts';
+import type { AgentRecord, Store } from '../store/store.ts';
 import { isLive, newToken } from './agent-token.ts';
 import { bindingReason, bindingsOf, isHost, namedBindings, nowhere, otherBindings } from './bindings.ts';
 import { findAgent, findNamedGrant } from './find.ts';
-import { duration, egress, enabledState, grants, name, text, time, timeOrNull, userName } from './members.ts';
+import {
+  duration,
+  egress,
+  enabledState,
+  grants,
+  membersOf,
+  name,
+  named,
+  text,
+  texts,
+  time,
+  timeOrNull,
+  userName,
+} from './members.ts';
 import { isoOrNull, isoTime, proxyUrl, readEnd, spanText } from './format.ts';
 import { changing, type Changing, reading } from './operation.ts';
 import { namePlace, pageInput, pageOf } from './paging.ts';
@@ -18,14 +31,10 @@ import { boundGrants, maxGrants, readReach } from './reach.ts';
 
 /** Agents: callers of the proxy, their tokens, and the grants that each may use. */
 
-const texts = z.array(z.string());
-
-const binding = z
-  .strictObject({
-    kind: z.enum(['grant', 'provider', 'user', 'label', 'everything', 'egress']),
-    value: z.string().nullable(),
-  })
-  .meta({ id: 'Binding' });
+const binding = named('Binding', {
+  kind: z.enum(['grant', 'provider', 'user', 'label', 'everything', 'egress']),
+  value: z.string().nullable(),
+});
 
 const members = {
   name: z.string(),
@@ -33,6 +42,25 @@ const members = {
   acts_for: z.string().nullable(),
   labels: texts,
   bindings: z.array(binding),
+};
+
+const listMembers = {
+  ...members,
+  live_tokens: z.int(),
+  issuers: texts.describe('The entries of agent_issuers whose tokens identify it.'),
+  active_leases: z.int().describe('Among the 100 of its leases that end last.'),
+  used_at: timeOrNull,
+  created_at: time,
+};
+
+const tokenMembers = {
+  id: z.uuid(),
+  label: z.string(),
+  live: z.boolean(),
+  created_at: time,
+  expires_at: timeOrNull,
+  revoked_at: timeOrNull,
+  used_at: timeOrNull,
 };
 
 const choice = {
@@ -46,14 +74,10 @@ const choice = {
 
 const tokenEnd = text.optional().describe('90d, or a date.');
 
-function agentAnswer(agent: AgentRecord, bindings: readonly Binding[]) {
-  return {
-    name: agent.name,
-    state: enabledState(agent),
-    acts_for: agent.user,
-    labels: [...agent.labels],
-    bindings: bindings.map(bindingAnswer),
-  };
+/** Returns the values of an agent for answers. */
+function valuesOf<Agent extends AgentRecord>(agent: Agent, bindings: readonly Binding[]) {
+  const bound = bindings.map(bindingAnswer);
+  return { ...agent, state: enabledState(agent), actsFor: agent.user, bindings: bound };
 }
 
 function bindingAnswer({ kind, value }: Binding): Binding {
@@ -65,18 +89,7 @@ export const listAgents = reading({
   summary: 'List the agents.',
   scope: 'access:read',
   input: z.strictObject(pageInput),
-  output: z.array(
-    z
-      .strictObject({
-        ...members,
-        live_tokens: z.int(),
-        issuers: texts.describe('The entries of agent_issuers whose tokens identify it.'),
-        active_leases: z.int().describe('Among the 100 of its leases that end last.'),
-        used_at: timeOrNull,
-        created_at: time,
-      })
-      .meta({ id: 'AgentInList' }),
-  ),
+  output: z.array(named('AgentInList', listMembers)),
   async run({ store, config }, page, at) {
     const { rows, next } = await pageOf(page, {
       place: namePlace,
@@ -90,15 +103,7 @@ export const listAgents = reading({
     return { agents, grants: store === null ? [] : await boundGrants(store, bound), next };
   },
   next: ({ next }) => next,
-  answer: ({ agents }) =>
-    agents.map(({ bindings, liveTokens, issuers, activeLeases, usedAt, ...agent }) => ({
-      ...agentAnswer(agent, bindings),
-      live_tokens: liveTokens,
-      issuers,
-      active_leases: activeLeases,
-      used_at: isoOrNull(usedAt),
-      created_at: isoTime(agent.createdAt),
-    })),
+  answer: ({ agents }) => agents.map((agent) => membersOf(listMembers, valuesOf(agent, agent.bindings))),
 });
 
 export const getAgent = reading({
@@ -106,29 +111,17 @@ export const getAgent = reading({
   summary: 'Show an agent, and the grants that it reaches.',
   scope: 'access:read',
   input: z.strictObject({ agent: text }),
-  output: z
-    .strictObject({
-      ...members,
-      reaches: z
-        .array(z.strictObject({ id: z.uuid(), name: z.string(), user: z.string(), provider: z.string() }))
-        .describe(`At most ${maxGrants}.`),
-      tokens: z.array(
-        z.strictObject({
-          id: z.uuid(),
-          label: z.string(),
-          live: z.boolean(),
-          created_at: time,
-          expires_at: timeOrNull,
-          revoked_at: timeOrNull,
-          used_at: timeOrNull,
-        }),
-      ),
-      identities: z.array(z.strictObject({ issuer: z.string(), claims: z.record(z.string(), z.string()) })),
-      active_leases: texts,
-      used_at: timeOrNull,
-      created_at: time,
-    })
-    .meta({ id: 'Agent' }),
+  output: named('Agent', {
+    ...members,
+    reaches: z
+      .array(z.strictObject({ id: z.uuid(), name: z.string(), user: z.string(), provider: z.string() }))
+      .describe(`At most ${maxGrants}.`),
+    tokens: z.array(z.strictObject(tokenMembers)),
+    identities: z.array(z.strictObject({ issuer: z.string(), claims: z.record(z.string(), z.string()) })),
+    active_leases: texts,
+    used_at: timeOrNull,
+    created_at: time,
+  }),
   async run({ config, ...parts }, { agent: of }, at) {
     const agent = await findAgent(parts.store, of);
     const store = parts.store!;
@@ -151,27 +144,15 @@ export const getAgent = reading({
     };
   },
   answer: ({ agent, bindings, reached, tokens, identities, activeLeases, usedAt }, at) => ({
-    ...agentAnswer(agent, bindings),
+    ...membersOf(members, valuesOf(agent, bindings)),
     reaches: reached.map(({ id, name: grant, user, provider }) => ({ id, name: grant, user, provider })),
-    tokens: tokens.map((token) => tokenAnswer(token, at)),
+    tokens: tokens.map((token) => membersOf(tokenMembers, { ...token, live: isLive(token, at) })),
     identities: identities.map(({ issuer, claims }) => ({ issuer, claims: { ...claims } })),
     active_leases: activeLeases.map(({ id }) => id),
     used_at: isoOrNull(usedAt),
     created_at: isoTime(agent.createdAt),
   }),
 });
-
-function tokenAnswer(token: AgentTokenRecord, at: number) {
-  return {
-    id: token.id,
-    label: token.label,
-    live: isLive(token, at),
-    created_at: isoTime(token.createdAt),
-    expires_at: isoOrNull(token.expiresAt),
-    revoked_at: isoOrNull(token.revokedAt),
-    used_at: isoOrNull(token.usedAt),
-  };
-}
 
 export const createAgent = changing({
   id: 'agent.create',
@@ -186,17 +167,15 @@ export const createAgent = changing({
     expires: tokenEnd,
     token: z.boolean().optional().describe('False: no token, because an issuer gives it tokens.'),
   }),
-  output: z
-    .strictObject({
-      name: z.string(),
-      token: z.string().nullable().describe('Shown only once. Null: it has none.'),
-      proxy_url: z.string().nullable(),
-      expires_at: timeOrNull,
-      acts_for: z.string().nullable(),
-      labels: texts,
-      bindings: z.array(binding),
-    })
-    .meta({ id: 'CreatedAgent' }),
+  output: named('CreatedAgent', {
+    name: z.string(),
+    token: z.string().nullable().describe('Shown only once. Null: it has none.'),
+    proxy_url: z.string().nullable(),
+    expires_at: timeOrNull,
+    acts_for: z.string().nullable(),
+    labels: texts,
+    bindings: z.array(binding),
+  }),
   check(input, at) {
     if (input.token !== false) tokenOf(input.name, input, at);
   },
@@ -309,9 +288,7 @@ export const bindAgent = changing({
     remove: z.boolean().optional(),
     all: z.boolean().optional().describe('With `remove`: all bindings.'),
   }),
-  output: z
-    .strictObject({ name: z.string(), changed: z.boolean(), bindings: z.array(binding) })
-    .meta({ id: 'BoundAgent' }),
+  output: named('BoundAgent', { name: z.string(), changed: z.boolean(), bindings: z.array(binding) }),
   check({ agent: _agent, remove = false, all = false, ...wanted }) {
     if (all && !remove) {
       throw inputInvalid('--all needs --remove.', remedy('agent.bind', { agent: null, everything: true }));

@@ -9,8 +9,8 @@ import { orMeant } from '../lib/text.ts';
 import type { ApiKeyRecord } from '../store/store.ts';
 import { assertRole, assertScopes } from './caller.ts';
 import { findNamed } from './find.ts';
-import { isoOrNull, isoTime, readEnd } from './format.ts';
-import { name, text, time, timeOrNull, userName } from './members.ts';
+import { readEnd } from './format.ts';
+import { membersOf, name, named, text, time, timeOrNull, userName } from './members.ts';
 import { changing, reading } from './operation.ts';
 import { namePlace, pageInput, pageOf } from './paging.ts';
 
@@ -27,20 +27,9 @@ const members = {
   used_at: timeOrNull,
 };
 
-function keyAnswer({ createdAt, expiresAt, usedAt, ...key }: ApiKeyRecord) {
-  return {
-    name: key.name,
-    role: key.role as (typeof roles)[number],
-    scopes: key.scopes?.slice() ?? null,
-    user: key.user,
-    person: key.person,
-    created_at: isoTime(createdAt),
-    expires_at: isoOrNull(expiresAt),
-    used_at: isoOrNull(usedAt),
-  };
-}
+const keyAnswer = (key: ApiKeyRecord) => membersOf(members, key);
 
-const apiKey = z.strictObject(members).meta({ id: 'ApiKey' });
+const apiKey = named('ApiKey', members);
 
 export const listApiKeys = reading({
   id: 'api_key.list',
@@ -79,7 +68,7 @@ export const createApiKey = changing({
     person: userName.optional(),
     expires: text.default('90d').describe('90d, a date, or none.'),
   }),
-  output: z.strictObject({ ...members, key: z.string() }).meta({ id: 'CreatedApiKey' }),
+  output: named('CreatedApiKey', { ...members, key: z.string() }),
   check({ name: of, role, user, expires, scopes: listed = [] }, at) {
     if (expires !== 'none') readEnd('--expires', expires, at);
     const beyond = listed.find((scope) => !mayHave(role, scope));

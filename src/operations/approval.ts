@@ -6,122 +6,87 @@ import { remedy } from '../lib/hint.ts';
 import { respond } from './answer-approval.ts';
 import { authorOf } from './caller.ts';
 import { isoOrNull, isoTime } from './format.ts';
-import { duration, text, time, timeOrNull } from './members.ts';
+import { duration, membersOf, named, text, time, timeOrNull } from './members.ts';
 import { changing, reading } from './operation.ts';
 import { pageInput, pageOf } from './paging.ts';
 
 /** Requests that wait for a person, and approvals in force. */
 
-export const approvalShape = z
-  .strictObject({
-    id: z.string(),
-    exchange: z.string(),
-    asked_at: time,
-    expires_at: time,
-    expires_in: z.int(),
-    agent: z.string().nullable(),
-    client: z.string(),
-    lease: z.string().nullable(),
-    purpose: z.string().nullable().describe('Unchecked text of the agent.'),
-    method: z.string(),
-    scheme: z.enum(['http', 'https']),
-    authority: z.string(),
-    path: z.string(),
-    query: z.string().nullable(),
-    fields: z.array(z.string()).describe('Header fields that are not common: `NAME: VALUE`.'),
-    has_query: z.boolean(),
-    operation: z.string().nullable().describe('The request in words of its provider.'),
-    body_bytes: z.int().nullable(),
-    grant: z.string(),
-    grant_name: z.string(),
-    user: z.string(),
-    provider: z.string(),
-    reason: z.string().nullable().describe('Unchecked text of the agent.'),
-    rule: z.string(),
-    rule_name: z.string().nullable(),
-    answer: z
-      .strictObject({
-        outcome: z.enum(['allowed', 'denied']),
-        reach: z.enum(['once', 'lease', 'until']).nullable(),
-        until: timeOrNull,
-        at: time,
-        by: z.string(),
-      })
-      .nullable(),
-  })
-  .meta({ id: 'Approval' });
+export const approvalShape = named('Approval', {
+  id: z.string(),
+  exchange: z.string(),
+  asked_at: time,
+  expires_at: time,
+  expires_in: z.int(),
+  agent: z.string().nullable(),
+  client: z.string(),
+  lease: z.string().nullable(),
+  purpose: z.string().nullable().describe('Unchecked text of the agent.'),
+  method: z.string(),
+  scheme: z.enum(['http', 'https']),
+  authority: z.string(),
+  path: z.string(),
+  query: z.string().nullable(),
+  fields: z.array(z.string()).describe('Header fields that are not common: `NAME: VALUE`.'),
+  has_query: z.boolean(),
+  operation: z.string().nullable().describe('The request in words of its provider.'),
+  body_bytes: z.int().nullable(),
+  grant: z.string(),
+  grant_name: z.string(),
+  user: z.string(),
+  provider: z.string(),
+  reason: z.string().nullable().describe('Unchecked text of the agent.'),
+  rule: z.string(),
+  rule_name: z.string().nullable(),
+  answer: z
+    .strictObject({
+      outcome: z.enum(['allowed', 'denied']),
+      reach: z.enum(['once', 'lease', 'until']).nullable(),
+      until: timeOrNull,
+      at: time,
+      by: z.string(),
+    })
+    .nullable(),
+});
 
 export function approvalAnswer(question: Approval, now: number): z.input<typeof approvalShape> {
-  const { who, answer } = question;
+  const { who, answer, expiresAt, query, grantUser } = question;
   const reach = answer?.outcome === 'allowed' ? answer.reach : null;
-  return {
-    id: question.id,
-    exchange: question.exchange,
-    asked_at: isoTime(question.askedAt),
-    expires_at: isoTime(question.expiresAt),
-    expires_in: Math.max(0, Math.floor((question.expiresAt - now) / 1_000)),
-    agent: who.agent,
-    client: question.client,
-    lease: who.lease,
-    purpose: question.purpose,
-    method: question.method,
-    scheme: question.scheme,
-    authority: question.authority,
-    path: question.path,
-    query: question.query,
-    fields: question.fields.slice(),
-    has_query: question.query !== null,
-    operation: question.operation,
-    body_bytes: question.bodyBytes,
+  const until = isoOrNull(reach?.kind === 'until' ? reach.at : null);
+  return membersOf(approvalShape.shape, {
+    ...question,
+    ...who,
     grant: who.grantId,
-    grant_name: question.grantName,
-    user: question.grantUser,
-    provider: question.provider,
-    reason: question.reason,
-    rule: question.rule,
-    rule_name: question.ruleName,
-    answer:
-      answer === null
-        ? null
-        : {
-            outcome: answer.outcome,
-            reach: reach?.kind ?? null,
-            until: isoOrNull(reach?.kind === 'until' ? reach.at : null),
-            at: isoTime(answer.at),
-            by: answer.by,
-          },
-  };
+    user: grantUser,
+    expiresIn: Math.max(0, Math.floor((expiresAt - now) / 1_000)),
+    hasQuery: query !== null,
+    answer: answer && {
+      outcome: answer.outcome,
+      reach: reach?.kind ?? null,
+      until,
+      at: isoTime(answer.at),
+      by: answer.by,
+    },
+  });
 }
 
-const standingShape = z
-  .strictObject({
-    id: z.string(),
-    agent: z.string().nullable(),
-    lease: z.string().nullable(),
-    grant: z.string(),
-    grant_name: z.string(),
-    rule: z.string(),
-    rule_name: z.string().nullable(),
-    until: timeOrNull,
-    at: time,
-    by: z.string(),
-  })
-  .meta({ id: 'StandingApproval' });
+const standingShape = named('StandingApproval', {
+  id: z.string(),
+  agent: z.string().nullable(),
+  lease: z.string().nullable(),
+  grant: z.string(),
+  grant_name: z.string(),
+  rule: z.string(),
+  rule_name: z.string().nullable(),
+  until: timeOrNull,
+  at: time,
+  by: z.string(),
+});
 
 function standingAnswer(yes: StandingApproval): z.input<typeof standingShape> {
-  const { id, who, grantName, rule, ruleName, at, by, until } = yes;
-  return {
-    id,
-    agent: who.agent,
-    lease: who.lease,
-    grant: who.grantId,
-    grant_name: grantName,
-    rule,
-    rule_name: ruleName,
-    until: isoOrNull(until),
-    at: isoTime(at),
-    by,
-  };
+  const { who, at, until } = yes;
+  const times = { at: isoTime(at), until: isoOrNull(until) };
+  return membersOf(standingShape.shape, { ...yes, ...who, ...times, grant: who.grantId });
 }
 
 export const listApprovals = reading({

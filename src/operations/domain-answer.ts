@@ -6,32 +6,31 @@ import { describeRule, describeWindow } from '../proxy/policy/judge.ts';
 import type { ConditionName, Conditions, DomainRules, Parameters, Rule } from '../proxy/policy/rule.ts';
 import { maxOffers } from './find.ts';
 import { offeredBy, type Offers } from './lookup.ts';
+import { named } from './members.ts';
 
 /** Entries of the allowed-domains map, for programs. */
 
 const ruleShape = z.looseObject({ name: z.string().nullable(), outcome: z.string(), text: z.string() });
 
-export const domainShape = z
-  .strictObject({
-    domain: z.string().describe('`host`, `host:port` or `*.suffix`.'),
-    action: z.enum(['grant', 'tunnel', 'deny']),
-    origin: z.string().describe('Place in the config file.'),
-    grant: z.string().optional(),
-    allow_plain_http: z.boolean().optional(),
-    eks_cluster: z.string().optional(),
-    leak_guard: z.string().optional(),
-    leak_limit: z.unknown().optional(),
-    foreign_credentials: z.string().optional(),
-    also: z.array(z.string()).optional(),
-    grants: z
-      .array(z.strictObject({ id: z.uuid(), name: z.string(), user: z.string(), state: z.string() }))
-      .describe(`At most ${maxOffers} for each reference.`)
-      .optional(),
-    mode: z.string().optional(),
-    default: z.string().optional(),
-    rules: z.array(ruleShape).optional(),
-  })
-  .meta({ id: 'Domain' });
+export const domainShape = named('Domain', {
+  domain: z.string().describe('`host`, `host:port` or `*.suffix`.'),
+  action: z.enum(['grant', 'tunnel', 'deny']),
+  origin: z.string().describe('Place in the config file.'),
+  grant: z.string().optional(),
+  allow_plain_http: z.boolean().optional(),
+  eks_cluster: z.string().optional(),
+  leak_guard: z.string().optional(),
+  leak_limit: z.unknown().optional(),
+  foreign_credentials: z.string().optional(),
+  also: z.array(z.string()).optional(),
+  grants: z
+    .array(z.strictObject({ id: z.uuid(), name: z.string(), user: z.string(), state: z.string() }))
+    .describe(`At most ${maxOffers} for each reference.`)
+    .optional(),
+  mode: z.string().optional(),
+  default: z.string().optional(),
+  rules: z.array(ruleShape).optional(),
+});
 
 export function domainAnswer(domain: Domain, grants: Offers, now: number): z.input<typeof domainShape> {
   const { pattern, action, origin, rules, as } = domain;

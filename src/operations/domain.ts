@@ -13,6 +13,7 @@ import { displayName } from '../config/problem.ts';
 import type { EntryMap } from '../config/yaml-splice.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { remedy } from '../lib/hint.ts';
+import { optional } from '../lib/text.ts';
 import { type Domain, type DomainPattern, isPattern, parsePattern } from '../proxy/policy/domain-map.ts';
 import { domainAnswer, domainShape } from './domain-answer.ts';
 import { decidedBy } from './connect/domains.ts';
@@ -20,7 +21,7 @@ import { writeEntries } from './domain-entries.ts';
 import { content } from './config.ts';
 import { type AudienceWarning, audienceWarnings } from './audience-warnings.ts';
 import { findOffers } from './find.ts';
-import { text } from './members.ts';
+import { named, text } from './members.ts';
 import { changing, type Changing, reading } from './operation.ts';
 
 /** The allowed-domains map: the hosts that may be reached, and their grants. */
@@ -74,10 +75,7 @@ export const previewDomain = reading({
     host: text,
     action: z.enum(['grant', 'tunnel', 'deny', 'remove', 'read']).describe('`read` changes nothing.'),
     grant: text.optional(),
-    entry: z
-      .record(z.string(), z.unknown())
-      .optional()
-      .describe('For `grant`: the whole entry (docs/rules.md).'),
+    entry: optional(z.record(z.string(), z.unknown()), 'For `grant`: the whole entry (docs/rules.md).'),
   }),
   output: z.strictObject({
     text: z.string(),
@@ -100,15 +98,13 @@ export const previewDomain = reading({
   answer: (edited) => edited,
 });
 
-const changedDomain = z
-  .strictObject({
-    domain: z.string(),
-    change: z.enum(['added', 'replaced', 'removed', 'unchanged']),
-    says: z.string(),
-    config: z.string(),
-    warnings: z.array(z.string()),
-  })
-  .meta({ id: 'ChangedDomain' });
+const changedDomain = named('ChangedDomain', {
+  domain: z.string(),
+  change: z.enum(['added', 'replaced', 'removed', 'unchanged']),
+  says: z.string(),
+  config: z.string(),
+  warnings: z.array(z.string()),
+});
 
 /** A change of the map that was written. */
 export interface DomainChange {

@@ -12,7 +12,6 @@ import { environmentReferences } from '../config/load.ts';
 import { tokenlessCallers } from '../config/proxy.ts';
 import type { Grant } from '../domain/grant.ts';
 import { indexGrants } from '../domain/grant-index.ts';
-import type { Provider } from '../domain/provider.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { anyone, leaseHolder, mintFor, placeholderCodes } from '../proxy/placeholders/codes.ts';
@@ -156,7 +155,9 @@ function baseUrlVariables(
   token: string | undefined,
 ): Readonly<Record<string, string>> {
   const names = new Set(Array.from(facts.grants, ({ provider }) => provider));
-  const used = [...names].flatMap((name) => facts.config.providers.get(name) ?? []).filter(hasBaseUrls);
+  const used = [...names]
+    .flatMap((name) => facts.config.providers.get(name) ?? [])
+    .filter(({ baseUrls }) => Object.keys(baseUrls).length > 0);
   if (used.length === 0)
     throw new SidekeyError('input_invalid', 'No grant is for an API whose base address is in a variable.', {
       hint: `give the program the base address ${proxy}/+/HOST/PATH, or set base_urls of the provider`,
@@ -167,10 +168,6 @@ function baseUrlVariables(
   const keyNames = used.flatMap(({ environment }) => environment.map(({ name }) => name));
   const keyVariables = Object.entries(facts.keys).filter(([name]) => keyNames.includes(name));
   return Object.fromEntries([...keyVariables.map(([name, key]) => [name, token ?? key]), ...addresses]);
-}
-
-function hasBaseUrls({ baseUrls }: Pick<Provider, 'baseUrls'>): boolean {
-  return Object.keys(baseUrls).length > 0;
 }
 
 /** Address of the proxy. An IPv6 address has no brackets. */

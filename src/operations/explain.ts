@@ -5,7 +5,7 @@ import { type DryRun, Explanation, type View } from './dry-run.ts';
 import { grantOf } from '../store/grants.ts';
 import { draftConfig, draftText } from './config.ts';
 import { findLease } from './find.ts';
-import { hintAnswer, remedies } from './members.ts';
+import { hintAnswer, named, remedies } from './members.ts';
 import { reading } from './operation.ts';
 import { once } from './outgoing-request.ts';
 import { presentedOf, type Question, questionInput, questionOf } from './dry-run-request.ts';
@@ -17,23 +17,21 @@ export const explainRequest = reading({
   scope: 'access:read',
   input: questionInput.extend({ text: draftText }),
   machineOnly: ['bytes'],
-  output: z
-    .strictObject({
-      method: z.string(),
-      url: z.string(),
-      agent: z.string().nullable(),
-      lease: z.string().nullable(),
-      allowed: z.boolean(),
-      held: z.boolean().describe('True: a person is asked.'),
-      outcome: z.string(),
-      code: z.string().optional(),
-      status: z.int().optional(),
-      message: z.string().optional(),
-      hint: z.string().optional(),
-      remedies,
-      steps: z.array(z.looseObject({ step: z.string(), ok: z.boolean(), text: z.string() })),
-    })
-    .meta({ id: 'Explanation' }),
+  output: named('Explanation', {
+    method: z.string(),
+    url: z.string(),
+    agent: z.string().nullable(),
+    lease: z.string().nullable(),
+    allowed: z.boolean(),
+    held: z.boolean().describe('True: a person is asked.'),
+    outcome: z.string(),
+    code: z.string().optional(),
+    status: z.int().optional(),
+    message: z.string().optional(),
+    hint: z.string().optional(),
+    remedies,
+    steps: z.array(z.looseObject({ step: z.string(), ok: z.boolean(), text: z.string() })),
+  }),
   check: (input, at) => void questionOf(input, at),
   async run(parts, input, at) {
     const question = questionOf(input, at);

@@ -5,12 +5,10 @@ import type { Provider } from '../domain/provider.ts';
 import { certificateFacts } from '../grants/client-certificate.ts';
 import { replaceRemedy } from '../grants/token-result.ts';
 import type { GrantPolicy } from '../store/store.ts';
-import { isoOrNull, isoTime, relativeTime } from './format.ts';
-import { time, timeOrNull } from './members.ts';
+import { isoTime, relativeTime } from './format.ts';
+import { membersOf, texts, time, timeOrNull } from './members.ts';
 
 /** A grant in answers for programs. Times are ISO 8601, spans are seconds. */
-
-const texts = z.array(z.string());
 
 const state = z.enum(['active', 'expired', 'revoked', 'reauth_required']);
 
@@ -57,25 +55,13 @@ export const certificate = z
 
 /** Returns the members of every answer about a grant. */
 export function grantAnswer(grant: Grant, now: number, policy: GrantPolicy | null = null) {
-  const { id, name, user, provider, type, stateReason, scopes, expiresAt, refreshable } = grant;
-  return {
-    id,
-    name,
-    user,
-    provider,
-    type,
+  const { expiresAt } = grant;
+  return membersOf(grantMembers, {
+    ...grant,
     state: stateOf(grant, policy, now),
-    state_reason: stateReason,
-    scopes: [...scopes],
-    expires_at: isoOrNull(expiresAt),
-    expires_in: expiresAt === null ? null : Math.floor((expiresAt - now) / 1_000),
-    refreshable,
-    parent: grant.parent,
-    ends_soon: endsSoon(grant, now),
-    revision: grant.revision,
-    created_at: isoTime(grant.createdAt),
-    updated_at: isoTime(grant.updatedAt),
-  };
+    expiresIn: expiresAt === null ? null : Math.floor((expiresAt - now) / 1_000),
+    endsSoon: endsSoon(grant, now),
+  });
 }
 
 /** The state; `expired` also after the grant's own expiry. */

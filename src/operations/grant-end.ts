@@ -13,7 +13,7 @@ import { grantAnswer, grantMembers } from './grant-answer.ts';
 import { findDomains, findGrant } from './find.ts';
 import { referencesOf } from './lookup.ts';
 import type { GrantRecord } from '../store/store.ts';
-import { grantOwner, text } from './members.ts';
+import { grantOwner, named, text } from './members.ts';
 import { endMinted } from './minted-end.ts';
 import { type Changing, changing } from './operation.ts';
 import { assertRevocable, type ProviderRevocation, revokeAtProvider } from './provider-revocation.ts';
@@ -32,9 +32,7 @@ export const revokeGrant = changing({
   summary: 'End a grant, here and at the provider; it stays in the list.',
   scope: 'grants:write',
   input: z.strictObject({ grant: text, user: grantOwner, local }),
-  output: z
-    .strictObject({ ...grantMembers, changed: z.boolean(), at_provider: atProvider })
-    .meta({ id: 'RevokedGrant' }),
+  output: named('RevokedGrant', { ...grantMembers, changed: z.boolean(), at_provider: atProvider }),
   async run(parts, input) {
     const { audit, caller, config, grants, now } = parts;
     const picked = await findGrant(parts.store, input, caller);
@@ -61,16 +59,14 @@ export const removeGrant = changing({
   scope: 'grants:write',
   input: z.strictObject({ grant: text, user: grantOwner, local, domains: z.boolean().optional() }),
   machineOnly: ['domains'],
-  output: z
-    .strictObject({
-      id: z.uuid(),
-      name: z.string(),
-      user: z.string(),
-      removed: z.literal(true),
-      at_provider: atProvider,
-      domains: z.array(z.string()).describe('Domains that have no grant any more.'),
-    })
-    .meta({ id: 'RemovedGrant' }),
+  output: named('RemovedGrant', {
+    id: z.uuid(),
+    name: z.string(),
+    user: z.string(),
+    removed: z.literal(true),
+    at_provider: atProvider,
+    domains: z.array(z.string()).describe('Domains that have no grant any more.'),
+  }),
   async run(parts, input) {
     const { audit, caller, config, grants } = parts;
     const { store } = parts;

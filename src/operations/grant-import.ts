@@ -7,6 +7,7 @@ import { detailed, grantsNamed, keepGrants, type KeptGrant, ownedName } from '..
 import type { Verification } from '../grants/verify.ts';
 import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf } from '../lib/hint.ts';
+import { optional } from '../lib/text.ts';
 import { alreadyThere, prepare, type Prepared } from './credential-entry.ts';
 import { findDomains } from './find.ts';
 import { counted } from './format.ts';
@@ -19,34 +20,30 @@ import {
   grantMembers,
 } from './grant-answer.ts';
 import { assertOwnSettings, keptSettings } from './grant-settings.ts';
-import { text } from './members.ts';
+import { named, text, texts } from './members.ts';
 import { type Changing, changing } from './operation.ts';
 import { type Entry, verifyAll } from './verify-credentials.ts';
 
 /** Credentials that a person or a program has, as new grants. */
 
-const texts = z.array(z.string());
-
 /** Choices of every import. */
 export const choices = {
   audience: z.array(text).min(1).optional(),
   replace: z.boolean().optional(),
-  verify: z.boolean().optional().describe('False: store it without asking the provider.'),
+  verify: optional(z.boolean(), 'False: store it without asking the provider.'),
 };
 
-export const addedGrant = z
-  .strictObject({
-    ...grantMembers,
-    account,
-    account_details: accountDetails,
-    audience: texts,
-    domains: texts,
-    replaced: z.boolean(),
-    verified: z.boolean(),
-    warnings: texts,
-    certificate,
-  })
-  .meta({ id: 'AddedGrant' });
+export const addedGrant = named('AddedGrant', {
+  ...grantMembers,
+  account,
+  account_details: accountDetails,
+  audience: texts,
+  domains: texts,
+  replaced: z.boolean(),
+  verified: z.boolean(),
+  warnings: texts,
+  certificate,
+});
 
 const importInput = z.strictObject({
   credentials: z
@@ -56,10 +53,7 @@ const importInput = z.strictObject({
   provider: z.string().optional(),
   user: z.string().optional(),
   ...choices,
-  resume: z
-    .boolean()
-    .optional()
-    .describe('Skip those whose name and provider a stored grant of the user has.'),
+  resume: optional(z.boolean(), 'Skip those whose name and provider a stored grant of the user has.'),
 });
 
 type Wanted = z.output<typeof importInput>;
@@ -71,7 +65,11 @@ export const importGrants = changing({
   input: importInput,
   output: z.array(addedGrant),
   checkConfig: async (input, config, at) => void prepareAll(input, config, at),
-  run: storeAll,
+  async run(parts, input, at) {
+    const wanted = { ...input, user: parts.caller.user ?? input.user };
+    // Checks all credentials before it stores the first.
+    return storePrepared(parts, prepareAll(wanted, parts.config, at), wanted);
+  },
   answer: ({ added }) => added.map(addedAnswer),
 });
 
@@ -132,12 +130,6 @@ const interrupted = new Error('interrupted');
 
 /** Credentials that are verified and stored together. */
 const batchSize = 1_000;
-
-/** Checks all credentials before it stores the first. @param at milliseconds since the epoch */
-async function storeAll(parts: Changing, input: Wanted, at: number): Promise<Imported> {
-  const wanted = { ...input, user: parts.caller.user ?? input.user };
-  return storePrepared(parts, prepareAll(wanted, parts.config, at), wanted);
-}
 
 /** Verifies and stores a thousand at a time, all or none. After an interrupt, stores no more. */
 export async function storePrepared(

@@ -10,7 +10,7 @@ import type { Hint } from '../lib/hint.ts';
 import { grantAnswer, grantMembers } from './grant-answer.ts';
 
 import { findGrant } from './find.ts';
-import { grantOwner, text } from './members.ts';
+import { grantOwner, named, text } from './members.ts';
 import { type Changing, changing } from './operation.ts';
 
 /** One attempt to renew the token of a grant, with the address guard and the lock of the proxy. */
@@ -28,7 +28,7 @@ export const refreshGrant = changing({
   summary: 'Get a new token where the stored one is due or has ended.',
   scope: 'grants:write',
   input: z.strictObject({ grant: text, user: grantOwner, force: z.boolean().optional() }),
-  output: z.strictObject({ ...grantMembers, renewed: z.boolean() }).meta({ id: 'RefreshedGrant' }),
+  output: named('RefreshedGrant', { ...grantMembers, renewed: z.boolean() }),
   async run(parts, { grant: reference, user, force = false }) {
     const { caller, config, during, now, renewal, withFetch } = parts;
     const picked = await findGrant(parts.store, { grant: reference, user }, caller);

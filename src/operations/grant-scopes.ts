@@ -12,39 +12,35 @@ import { findGrant } from './find.ts';
 import { isoOrNull, isoTime } from './format.ts';
 import { renewedBy } from './grant-answer.ts';
 import { grantRemedy } from './lookup.ts';
-import { grantOwner, hintAnswer, remedies, text, time, timeOrNull } from './members.ts';
+import { grantOwner, hintAnswer, named, remedies, text, texts, time, timeOrNull } from './members.ts';
 import { reading } from './operation.ts';
 import { endpointFinder, judgeScopes, type Place, scopeTables } from './scope-table.ts';
 
 /** Scopes of a grant that its requests did not need. */
-
-const texts = z.array(z.string());
 
 export const compareScopes = reading({
   id: 'grant.scopes',
   summary: 'Compare the scopes of a grant with the endpoints in the audit log of this machine.',
   scope: 'audit:read',
   input: z.strictObject({ grant: text, user: grantOwner, since: auditConditions.since }),
-  output: z
-    .strictObject({
-      id: z.uuid(),
-      name: z.string(),
-      table: z.string().nullable().describe('Name of the table; null: there is none for the provider.'),
-      log: z.strictObject({ from: timeOrNull, to: time, requests: z.int() }),
-      scopes: texts.describe('Those of the grant.'),
-      enough: texts.describe('Those that would do for the requests.'),
-      removable: texts,
-      unjudged: texts.describe('Kept, because the table does not say what they are for.'),
-      smallest: z.boolean().describe('True: no smaller set would do. False: something was not judged.'),
-      endpoints: z
-        .array(
-          z.strictObject({ host: z.string(), endpoint: z.string(), requests: z.int(), known: z.boolean() }),
-        )
-        .describe('Places of the requests. `known`: the endpoint is in the table.'),
-      hint: z.string().optional(),
-      remedies,
-    })
-    .meta({ id: 'GrantScopes' }),
+  output: named('GrantScopes', {
+    id: z.uuid(),
+    name: z.string(),
+    table: z.string().nullable().describe('Name of the table; null: there is none for the provider.'),
+    log: z.strictObject({ from: timeOrNull, to: time, requests: z.int() }),
+    scopes: texts.describe('Those of the grant.'),
+    enough: texts.describe('Those that would do for the requests.'),
+    removable: texts,
+    unjudged: texts.describe('Kept, because the table does not say what they are for.'),
+    smallest: z.boolean().describe('True: no smaller set would do. False: something was not judged.'),
+    endpoints: z
+      .array(
+        z.strictObject({ host: z.string(), endpoint: z.string(), requests: z.int(), known: z.boolean() }),
+      )
+      .describe('Places of the requests. `known`: the endpoint is in the table.'),
+    hint: z.string().optional(),
+    remedies,
+  }),
   check: ({ since }, at) => checkConditions({ since }, at),
   async run({ caller, config, during, store, ...parts }, { grant: reference, user, since }, at) {
     const { id } = await findGrant(store, { grant: reference, user }, caller);

@@ -32,15 +32,13 @@ import {
 } from './grant-settings.ts';
 
 import { findDomains, findGrant } from './find.ts';
-import { grantOwner, text, timeOrNull, userName } from './members.ts';
+import { grantOwner, named, text, texts, timeOrNull, userName } from './members.ts';
 import { policiesOf } from './lease-terms.ts';
 import { pageInput, pageOf } from './paging.ts';
 import { narrowGrant } from './narrow-grant.ts';
 import { changing, type Reading, reading } from './operation.ts';
 
 /** Grants: stored authorizations, each of one account at one provider, for one user. */
-
-const texts = z.array(z.string());
 
 /** Maximum minted grants in an answer. */
 const mostMinted = 1_000;
@@ -69,9 +67,13 @@ export const listGrants = reading({
     ...pageInput,
   }),
   output: z.array(
-    z
-      .strictObject({ ...grantMembers, minted, account, used_at: timeOrNull, grant_expires_at: timeOrNull })
-      .meta({ id: 'GrantInList' }),
+    named('GrantInList', {
+      ...grantMembers,
+      minted,
+      account,
+      used_at: timeOrNull,
+      grant_expires_at: timeOrNull,
+    }),
   ),
   async run({ caller, store, ...parts }, input, at) {
     const user = caller.user ?? input.user;
@@ -133,34 +135,32 @@ export const getGrant = reading({
   summary: 'Show a grant, without its secret.',
   scope: 'grants:read',
   input: z.strictObject({ grant: text, user: grantOwner }),
-  output: z
-    .strictObject({
-      ...grantMembers,
-      minted,
-      lacked_scopes: z.unknown(),
-      ...clockMembers,
-      renewed_by: z.string().nullable(),
-      source: z.string().nullable(),
-      dpop: z.unknown(),
-      account,
-      account_details: accountDetails,
-      grant_type: z.string().nullable(),
-      client_id: z.string().nullable(),
-      audience: texts.describe('Hosts that its credential may be sent to.'),
-      fingerprint: z.string().nullable(),
-      domains: texts,
-      settings: z.strictObject(settingsMembers),
-      reached_by: z.strictObject({
-        agents: z
-          .array(z.strictObject({ name: z.string(), state: z.string() }))
-          .describe(`At most ${maxReaching}.`),
-        active_leases: z
-          .array(z.strictObject({ id: z.string(), agent: z.string() }))
-          .describe(`At most ${maxReaching}.`),
-      }),
-      certificate,
-    })
-    .meta({ id: 'Grant' }),
+  output: named('Grant', {
+    ...grantMembers,
+    minted,
+    lacked_scopes: z.unknown(),
+    ...clockMembers,
+    renewed_by: z.string().nullable(),
+    source: z.string().nullable(),
+    dpop: z.unknown(),
+    account,
+    account_details: accountDetails,
+    grant_type: z.string().nullable(),
+    client_id: z.string().nullable(),
+    audience: texts.describe('Hosts that its credential may be sent to.'),
+    fingerprint: z.string().nullable(),
+    domains: texts,
+    settings: z.strictObject(settingsMembers),
+    reached_by: z.strictObject({
+      agents: z
+        .array(z.strictObject({ name: z.string(), state: z.string() }))
+        .describe(`At most ${maxReaching}.`),
+      active_leases: z
+        .array(z.strictObject({ id: z.string(), agent: z.string() }))
+        .describe(`At most ${maxReaching}.`),
+    }),
+    certificate,
+  }),
   async run({ caller, config, store, ...parts }, { grant: reference, user }, at) {
     const { id } = await findGrant(store, { grant: reference, user }, caller);
     const [vault, registry] = await Promise.all([parts.vault(), parts.registry()]);
@@ -237,9 +237,13 @@ export const changeGrant = changing({
     ...settingsInput,
     scopes: z.array(text).min(1).optional().describe('Those that it keeps, of the present ones.'),
   }),
-  output: z
-    .strictObject({ id: z.uuid(), name: z.string(), user: z.string(), scopes: texts, ...settingsMembers })
-    .meta({ id: 'GrantSettings' }),
+  output: named('GrantSettings', {
+    id: z.uuid(),
+    name: z.string(),
+    user: z.string(),
+    scopes: texts,
+    ...settingsMembers,
+  }),
   check({ grant, user, scopes, ...wanted }, at) {
     const isEmpty = Object.keys(settingsChange(wanted, at)).length === 0;
     if (scopes !== undefined && !isEmpty) {

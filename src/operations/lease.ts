@@ -8,11 +8,11 @@ import { isLeaseFor, type Lease, leaseStanding } from '../domain/lease.ts';
 import { type CredentialEntry, readEntries } from '../grants/credential-input.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import { visible } from '../lib/text.ts';
+import { optional, visible } from '../lib/text.ts';
 import type { LeaseChoice, LeaseQuery } from '../store/store.ts';
 import { findAgent, findLease, findNamedGrant } from './find.ts';
-import { duration, egress, grants, name, text, time, timeOrNull, uses } from './members.ts';
-import { isoOrNull, isoTime, proxyUrl } from './format.ts';
+import { duration, egress, grants, membersOf, name, named, text, time, timeOrNull, uses } from './members.ts';
+import { proxyUrl } from './format.ts';
 import { whatEndsBefore } from './lease-terms.ts';
 import { finishEndedLeases } from './lease-end.ts';
 import { makeLease } from './make-lease.ts';
@@ -47,24 +47,15 @@ const members = {
 
 function leaseAnswer(lease: Lease, now: number): z.input<z.ZodObject<typeof members>> {
   const standing = leaseStanding(lease, now);
-  return {
-    id: lease.id,
-    agent: lease.agent,
-    grants: lease.grants?.slice() ?? null,
-    egress: lease.egress?.slice() ?? null,
-    purpose: lease.purpose,
+  return membersOf(members, {
+    ...lease,
+    egress: lease.egress ?? null,
     state: standing.state,
-    expires_at: isoTime(lease.expiresAt),
-    ends_at: isoOrNull(standing.state === 'active' ? standing.endsAt : null),
-    expires_in: Math.max(0, Math.floor((lease.expiresAt - now) / 1_000)),
+    endsAt: standing.state === 'active' ? standing.endsAt : null,
+    expiresIn: Math.max(0, Math.floor((lease.expiresAt - now) / 1_000)),
     idle: lease.idleMs === null ? null : lease.idleMs / 1_000,
-    max_uses: lease.maxUses,
     uses: lease.maxUses === null ? null : lease.uses,
-    used_at: isoOrNull(lease.usedAt),
-    renewed_at: isoOrNull(lease.renewedAt),
-    revoked_at: isoOrNull(lease.revokedAt),
-    created_at: isoTime(lease.createdAt),
-  };
+  });
 }
 
 /** Leases among which those that have ended are counted, for a hint. */
@@ -80,7 +71,7 @@ export const listLeases = reading({
     all: z.boolean().optional(),
     ...pageInput,
   }),
-  output: z.array(z.strictObject(members).meta({ id: 'Lease' })),
+  output: z.array(named('Lease', members)),
   async run({ store }, { agent, grant, all = false, ...page }, at) {
     const grantId = grant === undefined ? null : (await findNamedGrant(store, grant)).id;
     const isChosen = (lease: Lease) => grantId === null || isLeaseFor(lease, grantId);
@@ -110,7 +101,7 @@ export const getLease = reading({
   summary: 'Show a lease.',
   scope: 'access:read',
   input: z.strictObject({ lease: text }),
-  output: z.strictObject({ ...members, warnings: texts }).meta({ id: 'LeaseInFull' }),
+  output: named('LeaseInFull', { ...members, warnings: texts }),
   async run({ store }, { lease: id }, at) {
     const lease = await findLease(store, id);
     const { grants } = await readReach(store!, lease);
@@ -125,21 +116,19 @@ const maxPurposeLength = 200;
 const purposeLength = `is empty, or longer than ${maxPurposeLength} characters`;
 
 /** Credentials of an input, read with the clock of the operation: an `expires_in` counts from it. */
-const credentials = z
-  .array(z.strictObject({ provider: name, name: name.optional(), credential: z.looseObject({}) }))
-  .min(1)
-  .optional()
-  .describe('Credentials that only this lease may use. They are not verified, and end with it.')
-  .transform(
-    (entries) =>
-      (now: () => number): readonly CredentialEntry[] =>
-        entries === undefined
-          ? []
-          : readEntries(
-              JSON.stringify(entries.map(({ credential, ...entry }) => ({ ...credential, ...entry }))),
-              { now },
-            ),
-  );
+const credentials = optional(
+  z.array(z.strictObject({ provider: name, name: name.optional(), credential: z.looseObject({}) })).min(1),
+  'Credentials that only this lease may use. They are not verified, and end with it.',
+).transform(
+  (entries) =>
+    (now: () => number): readonly CredentialEntry[] =>
+      entries === undefined
+        ? []
+        : readEntries(
+            JSON.stringify(entries.map(({ credential, ...entry }) => ({ ...credential, ...entry }))),
+            { now },
+          ),
+);
 
 export const createLease = changing({
   id: 'lease.create',
@@ -160,15 +149,13 @@ export const createLease = changing({
     idle: duration.optional(),
     max_uses: uses.optional(),
   }),
-  output: z
-    .strictObject({
-      ...members,
-      token: z.string().describe('Shown only once.'),
-      proxy_url: z.string(),
-      capped_by: z.string().nullable(),
-      warnings: texts,
-    })
-    .meta({ id: 'CreatedLease' }),
+  output: named('CreatedLease', {
+    ...members,
+    token: z.string().describe('Shown only once.'),
+    proxy_url: z.string(),
+    capped_by: z.string().nullable(),
+    warnings: texts,
+  }),
   check(input, at) {
     egressHosts(input.egress ?? []);
     const entries = input.credentials(() => at);
@@ -223,9 +210,7 @@ export const renewLease = changing({
   summary: 'Give a lease a new end, counted from now.',
   scope: 'access:write',
   input: z.strictObject({ lease: text, ttl: duration.optional(), uses: uses.optional() }),
-  output: z
-    .strictObject({ ...members, capped_by: z.string().nullable(), warnings: texts })
-    .meta({ id: 'RenewedLease' }),
+  output: named('RenewedLease', { ...members, capped_by: z.string().nullable(), warnings: texts }),
   async run({ store, audit, config }, input, at) {
     const before = await findLease(store, input.lease);
     if (before.revokedAt !== null) throw leaseEnded(before, { state: 'revoked', at: before.revokedAt });

@@ -7,18 +7,17 @@ import { addChoices, addOne } from './grant-add.ts';
 import { addedAnswer, addedGrant } from './grant-import.ts';
 import { findProvider } from './lookup.ts';
 import { changing, type Opened, reading, type Reading } from './operation.ts';
+import { named } from './members.ts';
 
 /** Keys of the machine on which Sidekey runs. No answer contains their values. */
 
-const foundLogin = z
-  .strictObject({
-    provider: z.string(),
-    title: z.string(),
-    place: z.string(),
-    remove: z.string().nullable().describe('Command or edit that removes it there; null: none is needed.'),
-    connected: z.boolean().describe('True if the provider has an active grant.'),
-  })
-  .meta({ id: 'FoundLogin' });
+const foundLogin = named('FoundLogin', {
+  provider: z.string(),
+  title: z.string(),
+  place: z.string(),
+  remove: z.string().nullable().describe('Command or edit that removes it there; null: none is needed.'),
+  connected: z.boolean().describe('True if the provider has an active grant.'),
+});
 
 /**
  * Finds keys for the providers of the catalog. A definition of the config file is left out: whoever may

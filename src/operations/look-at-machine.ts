@@ -30,7 +30,8 @@ export async function lookAtClock(
   for await (const line of tailAudit({ file, lines: 1 })) last = line;
   const recorded = last === null ? null : Date.parse(last.time);
   const offsets = answers.flatMap(({ clock }) => (clock === null ? [] : [clock.there - clock.here]));
-  const offset = middle(offsets);
+  // The median, so that one upstream with a wrong clock has no effect.
+  const offset = offsets.toSorted((a, b) => a - b)[Math.floor(offsets.length / 2)] ?? null;
   const facts = { offset_ms: offset, last_record: last?.time ?? null };
   const hint = 'set the clock of this machine, or let it be set over the network (timedatectl set-ntp true)';
   if (offset !== null && Math.abs(offset) > toleratedMs) {
@@ -47,11 +48,6 @@ export async function lookAtClock(
     offset === null ? 'no problem found' : `within ${Math.ceil(Math.abs(offset) / 1_000)} s of the upstreams`,
     facts,
   );
-}
-
-/** Returns the median, so that one upstream with a wrong clock has no effect; null for no offsets. */
-function middle(offsets: readonly number[]): number | null {
-  return offsets.toSorted((a, b) => a - b)[Math.floor(offsets.length / 2)] ?? null;
 }
 
 /** A file that other users must not read, or not write. */

@@ -4,8 +4,7 @@ import { inputInvalid } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { nodeIdOf, ownNodeId } from '../store/node-id.ts';
 import type { NodeRecord } from '../store/store.ts';
-import { isoTime } from './format.ts';
-import { text, time } from './members.ts';
+import { membersOf, text, time } from './members.ts';
 import { changing, reading } from './operation.ts';
 
 /** Nodes: the machines that share a store in PostgreSQL. */
@@ -22,15 +21,8 @@ export const node = z
   .meta({ id: 'Node', description: 'The processes with one config file on one machine.' });
 
 /** Returns a node for programs. */
-export function nodeAnswer({ name, source, keyId, version, joinedAt, awayMs }: NodeRecord, at: number) {
-  return {
-    name,
-    source,
-    key_id: keyId,
-    version,
-    joined_at: isoTime(joinedAt),
-    seen_at: isoTime(at - awayMs),
-  };
+export function nodeAnswer(record: NodeRecord, at: number) {
+  return membersOf(node.shape, { ...record, seenAt: at - record.awayMs });
 }
 
 export const listNodes = reading({

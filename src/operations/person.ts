@@ -8,52 +8,39 @@ import { orMeant } from '../lib/text.ts';
 import type { PasskeyRecord, PersonRecord, Store } from '../store/store.ts';
 import { assertRole } from './caller.ts';
 import { findNamed } from './find.ts';
-import { isoOrNull, isoTime } from './format.ts';
-import { enabledState, text, time, timeOrNull, userName } from './members.ts';
+import { isoTime } from './format.ts';
+import { enabledState, membersOf, named, passkeyMembers, text, time, userName } from './members.ts';
 import { type Changing, changing, reading } from './operation.ts';
 import { namePlace, pageInput, pageOf } from './paging.ts';
 import { type LinkKind, makeSignInLink } from './sign-in-link.ts';
 
 /** People: those who sign in at the pages. */
 
-const personShape = z
-  .strictObject({
-    name: z.string(),
-    role: z
-      .enum([...roles, 'none'])
-      .describe(
-        'none: the account at the issuer of `admin.oidc` has no role any more, and the person is refused.',
-      ),
-    user: z.string().nullable(),
-    identity: z
-      .string()
-      .nullable()
-      .describe('Issuer and subject of the account that the person signs in with; null: there is none.'),
-    state: z.enum(['enabled', 'disabled']),
-    passkeys: z.array(
-      z.strictObject({ id: z.string(), label: z.string(), created_at: time, used_at: timeOrNull }),
+const personShape = named('Person', {
+  name: z.string(),
+  role: z
+    .enum([...roles, 'none'])
+    .describe(
+      'none: the account at the issuer of `admin.oidc` has no role any more, and the person is refused.',
     ),
-    created_at: time,
-  })
-  .meta({ id: 'Person' });
+  user: z.string().nullable(),
+  identity: z
+    .string()
+    .nullable()
+    .describe('Issuer and subject of the account that the person signs in with; null: there is none.'),
+  state: z.enum(['enabled', 'disabled']),
+  passkeys: z.array(z.strictObject(passkeyMembers)),
+  created_at: time,
+});
 
 function personAnswer(
   person: PersonRecord & { readonly passkeys: readonly PasskeyRecord[] },
 ): z.input<typeof personShape> {
-  return {
-    name: person.name,
-    role: person.role as z.input<typeof personShape>['role'],
-    user: person.user,
-    identity: person.identity,
+  return membersOf(personShape.shape, {
+    ...person,
     state: enabledState(person),
-    passkeys: person.passkeys.map(({ id, label, createdAt, usedAt }) => ({
-      id,
-      label,
-      created_at: isoTime(createdAt),
-      used_at: isoOrNull(usedAt),
-    })),
-    created_at: isoTime(person.createdAt),
-  };
+    passkeys: person.passkeys.map((passkey) => membersOf(passkeyMembers, passkey)),
+  });
 }
 
 export const listPeople = reading({

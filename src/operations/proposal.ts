@@ -7,15 +7,13 @@ import { hintText, remedy } from '../lib/hint.ts';
 import type { Store } from '../store/store.ts';
 import { authorOf } from './caller.ts';
 import { findOffered } from './find.ts';
-import { isoOrNull, isoTime } from './format.ts';
-import { text, time, timeOrNull } from './members.ts';
+import { isoTime } from './format.ts';
+import { membersOf, named, text, texts, time, timeOrNull } from './members.ts';
 import { changing, type Changing, reading } from './operation.ts';
 import { pageInput, pageOf } from './paging.ts';
 import { type Effect, effectOf, noEffect } from './proposal-effect.ts';
 
 /** Changes that agents propose. */
-
-const texts = z.array(z.string());
 
 const members = {
   id: z.string(),
@@ -46,36 +44,25 @@ const members = {
   used_at: timeOrNull,
 };
 
-const proposalShape = z.strictObject(members).meta({ id: 'Proposal' });
+const proposalShape = named('Proposal', members);
 
 function proposalAnswer(proposal: Proposal, now: number): z.input<typeof proposalShape> {
-  const { id, agent, lease, change, reason, client, askedAt, expiresAt, answer, usedAt } = proposal;
-  return {
-    id,
+  const { change, answer } = proposal;
+  const action = change.kind !== 'domain' ? {} : { action: change.grant === null ? 'tunnel' : 'grant' };
+  return membersOf(members, {
+    ...proposal,
     status: statusOf(proposal, now),
-    agent,
-    lease,
-    change:
-      change.kind === 'domain'
-        ? { ...change, action: change.grant === null ? 'tunnel' : 'grant' }
-        : { ...change, scopes: [...change.scopes] },
-    reason,
-    client,
-    asked_at: isoTime(askedAt),
-    expires_at: isoTime(expiresAt),
+    change: { ...change, ...action },
     answer: answer && { outcome: answer.outcome, at: isoTime(answer.at), by: answer.by },
-    used_at: isoOrNull(usedAt),
-  };
+  });
 }
 
-const proposalWithEffect = z
-  .strictObject({
-    ...members,
-    diff: z.string().nullable().describe('Change of the config file by a yes for good.'),
-    commands: texts.describe('Commands that connect the grant.'),
-    notes: texts,
-  })
-  .meta({ id: 'ProposalWithEffect' });
+const proposalWithEffect = named('ProposalWithEffect', {
+  ...members,
+  diff: z.string().nullable().describe('Change of the config file by a yes for good.'),
+  commands: texts.describe('Commands that connect the grant.'),
+  notes: texts,
+});
 
 interface ProposalWithEffect extends Pick<Effect, 'commands' | 'notes'> {
   readonly proposal: Proposal;

@@ -150,7 +150,10 @@ export async function rotateKey(
     await replaceAtSource(keys, keys.source.replace);
     if (node !== null) await store.nodes.seen(node, to);
   }
-  const behind = (await nodesAfterWait(store, to)).filter(({ id }) => id !== node);
+  // Running nodes have up to 5 s to replace the key.
+  const ask = () => nodesBehind(store, to);
+  const others = await waitUntil(50, ask, (nodes) => !nodes.some(followsByItself));
+  const behind = others.filter(({ id }) => id !== node);
   const finished = isReplaced && (behind.length === 0 || retire);
   if (finished) count += await finishRotation(state, now);
   return { from, to, resumed, rewrapped: count, finished, behind };
@@ -172,7 +175,9 @@ export async function finishRotation(
     reason: `master key ${from} to ${vault.keyId}`,
   });
   await rekeyLog({ ...config.audit, vault, store, now });
-  await writersFollow(config.audit.file, vault);
+  // Running processes have up to 3 s to link their chains to the new key. Stopped ones do so later.
+  const ask = () => readHeads(config.audit.file, vault);
+  await waitUntil(30, ask, (all) => all.every((it) => it.kind !== 'head' || it.key.keyId === vault.keyId));
   await keys.retire();
   // A process may have sealed a record with the previous key shortly before its retirement.
   return before + (await rewrapStore(store, vault));
@@ -189,18 +194,6 @@ async function waitUntil<T>(
     if (waits === times || isDone(answer)) return answer;
     await pause(systemTimers, 100);
   }
-}
-
-/** Waits up to 5 s for running nodes to replace the key. Returns the nodes whose source has another key. */
-function nodesAfterWait(store: Pick<Store, 'nodes'>, keyId: string): Promise<readonly NodeRecord[]> {
-  const ask = () => nodesBehind(store, keyId);
-  return waitUntil(50, ask, (behind) => !behind.some(followsByItself));
-}
-
-/** Waits up to 3 s for running processes to link their chains to the new key. Stopped ones do so later. */
-async function writersFollow(file: string, vault: Vault): Promise<void> {
-  const ask = () => readHeads(file, vault);
-  await waitUntil(30, ask, (all) => all.every((it) => it.kind !== 'head' || it.key.keyId === vault.keyId));
 }
 
 /** Another process may finish this rotation and begin the next. The source gets the newest key. */

@@ -1,6 +1,5 @@
 import { noSelectors } from '../agents/authentication.ts';
 import { defaultUser } from '../domain/grant.ts';
-import type { GrantScope } from '../domain/lease.ts';
 import type { Placement, Provider } from '../domain/provider.ts';
 import { audienceRemedy } from '../grants/token-result.ts';
 import type { GuardedSecrets } from './leak-guard/patterns.ts';
@@ -25,7 +24,9 @@ export async function selectAdditionalGrants(
   const chosen: AdditionalGrant[] = [];
   for (const { grant, as } of entries) {
     const scope =
-      user === null ? scopeFor(grant, { ...request.caller, selectors: noSelectors }) : ofUser(user);
+      user === null
+        ? scopeFor(grant, { ...request.caller, selectors: noSelectors })
+        : { users: [user, defaultUser], ids: [] };
     const all = await grants.find(grant, scope);
     const isOfUser = all.some((each) => each.user === user);
     const others = all.filter((each) => user === null || each.user === defaultUser);
@@ -37,10 +38,6 @@ export async function selectAdditionalGrants(
     chosen.push({ grant: offer.selected.grant, placement: as });
   }
   request.also = chosen;
-}
-
-function ofUser(user: string): GrantScope {
-  return { users: [user, defaultUser], ids: [] };
 }
 
 /** A request with additional credentials, and the secrets and fields to record and guard. */

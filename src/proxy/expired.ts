@@ -1,5 +1,6 @@
 import type { ExpiredSign } from '../domain/provider.ts';
 import { contentCodings, decodedBody, unknownCoding } from '../lib/content-coding.ts';
+import { isScalar } from '../lib/json.ts';
 import { challengesIn } from './http/fields.ts';
 import { hasResponseBody } from './http/framing.ts';
 import { matchesAny } from './policy/text.ts';
@@ -106,8 +107,4 @@ function valuesAt(body: unknown, path: readonly string[]): readonly unknown[] {
 
 function itemsOf(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [value];
-}
-
-function isScalar(value: unknown): value is string | number | boolean {
-  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean';
 }

@@ -293,12 +293,8 @@ export function unselected(
       hint: hintOf`${agent === null ? missing : hintOf`${allow}${allow === '' ? '' : ', and '}${bind} (or, where there is none yet: ${add})`}; ${howToPropose}`,
     });
   }
-  const names = selected.candidates.map(describe).join(', ');
+  const names = selected.candidates.map(({ name, user }) => `${name} (user ${user})`).join(', ');
   return new SidekeyError('grant_ambiguous', `More than one grant fits ${wanted}: ${names}.`, {
     hint: 'choose one with +grant=NAME or +user=NAME in the proxy user name, or with the header Sidekey-Grant',
   });
-}
-
-function describe({ name, user }: Grant): string {
-  return `${name} (user ${user})`;
 }

@@ -30,7 +30,8 @@ export function activityNote(
   change: ActivityChange,
   { now, condition = sql<boolean>`true` }: { readonly now: number; readonly condition?: RawBuilder<boolean> },
 ) {
-  const values = firstActivity(change);
+  const { lacked, ...first } = { ...noActivity, ...change };
+  const values = { ...first, lacked: lacked?.join(' ') ?? null };
   const columns = Object.keys(values) as (keyof typeof values)[];
   return db
     .insertInto('grantActivity')
@@ -54,11 +55,6 @@ const noActivity = {
   lackedAt: null,
   lacked: null as readonly string[] | null,
 };
-
-function firstActivity(change: ActivityChange): Omit<ActivityRow, 'grantId'> {
-  const { lacked, ...first } = { ...noActivity, ...change };
-  return { ...first, lacked: lacked?.join(' ') ?? null };
-}
 
 type TimeColumn = 'usedAt' | 'refreshedAt' | 'failedAt' | 'lackedAt';
 

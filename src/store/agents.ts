@@ -1,11 +1,11 @@
 import { type ExpressionBuilder, type Kysely, sql, type Transaction, type UpdateQueryBuilder } from 'kysely';
 import { type Binding, everything, leaseStanding } from '../domain/lease.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import type { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { ofGrant, ofRight } from './change-log.ts';
 import { leaseEndings } from './grant-checks.ts';
 import type { StoreWrites } from './grants.ts';
-import { all, byName, done, first, inBatches, pageOf, rowsOf, type Run, written } from './queries.ts';
+import { all, byName, done, first, inBatches, pageOf, rowsOf, type Run, taken, written } from './queries.ts';
 import {
   anyGrant,
   compare,
@@ -22,6 +22,7 @@ import {
 import type {
   AgentRecord,
   GrantPolicy,
+  GrantRecord,
   LeaseChoice,
   LeaseQuery,
   LeaseStore,
@@ -63,20 +64,23 @@ export function sqlAgentRights(
   };
 }
 
-/** Returns the function that writes grants in one transaction with their policies. */
+/** Returns the function that writes grants, in one transaction with their policies if they have any. */
 export function policyWrites(db: Kysely<Schema>, run: Run, wrote: StoreWrites['rightsWritten']) {
   const change = rightsChange(db, run, wrote);
-  return (
-    changes: Parameters<typeof setPolicies>[1],
+  return async (
+    records: readonly GrantRecord[],
     write: (on: Kysely<Schema>) => Promise<number>,
     duplicate: () => SidekeyError,
-  ) =>
-    change(async (inside, note) => {
+  ): Promise<number> => {
+    const changes = records.flatMap(({ id, policy }) => (policy === undefined ? [] : [{ id, policy }]));
+    if (changes.length === 0) return write(db);
+    return change(async (inside, note) => {
       for (const { id } of changes) note(ofGrant(id));
       const rows = await write(inside);
       if (rows > 0) await setPolicies(inside, changes);
       return rows;
     }, duplicate);
+  };
 }
 
 /** Changes the policies of up to 1,000 grants, which exist. */
@@ -224,10 +228,10 @@ function sqlAgents(db: Kysely<Schema>, run: Run, change: Change): AgentParts {
             for (const token of tokens) await inside.insertInto('agentTokens').values(token).execute();
             await addBindings(inside, agent.name, bindings, agent.createdAt);
           },
-          () =>
-            new SidekeyError('already_exists', `There is an agent named "${agent.name}" already.`, {
-              hint: hintOf`Choose another name, or remove it first: ${remedy('agent.remove', { agent: agent.name })}`,
-            }),
+          taken(
+            `There is an agent named "${agent.name}" already.`,
+            hintOf`Choose another name, or remove it first: ${remedy('agent.remove', { agent: agent.name })}`,
+          ),
         ),
       get: (name) =>
         run(() => first(db.selectFrom('agents').selectAll().where('name', '=', name), fromAgentRow)),

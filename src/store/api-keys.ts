@@ -1,7 +1,6 @@
 import type { Kysely } from 'kysely';
-import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import { all, done, first, pageOf, type Run, written } from './queries.ts';
+import { all, done, first, pageOf, type Run, taken, written } from './queries.ts';
 import { type ApiKeyRow, parseTexts, type Schema } from './schema.ts';
 import type { ApiKeyRecord, Store } from './store.ts';
 
@@ -13,10 +12,10 @@ export function sqlApiKeys(db: Kysely<Schema>, run: Run): Store['apiKeys'] {
       const scopes = key.scopes === null ? null : JSON.stringify(key.scopes);
       return run(
         () => done(db.insertInto('apiKeys').values({ ...key, scopes })),
-        () =>
-          new SidekeyError('already_exists', `There is an API key ${key.name} already.`, {
-            hint: hintOf`use another name, or: ${remedy('api_key.revoke', { key: key.name })}`,
-          }),
+        taken(
+          `There is an API key ${key.name} already.`,
+          hintOf`use another name, or: ${remedy('api_key.revoke', { key: key.name })}`,
+        ),
       );
     },
     find: (hash) => run(() => first(keys().where('hash', '=', hash), fromRow)),

@@ -7,9 +7,9 @@ import {
   type Question,
   type StandingApproval,
 } from '../domain/approval.ts';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import { all, done, equals, first, inBatches, pageOf, rowsOf, type Run, written } from './queries.ts';
+import { all, done, equals, first, inBatches, pageOf, rowsOf, type Run, taken, written } from './queries.ts';
 import { damaged, type QuestionRow, type Schema } from './schema.ts';
 import type { ApprovalStore } from './store.ts';
 
@@ -34,10 +34,7 @@ export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
               },
             );
         },
-        () =>
-          new SidekeyError('already_exists', `There is a question ${question.id} already.`, {
-            hint: 'ask under another id',
-          }),
+        taken(`There is a question ${question.id} already.`, 'ask under another id'),
       ),
     get: (id) => run(() => read(id)),
     keepAlive: (ids, until) =>
@@ -70,10 +67,9 @@ export function sqlApprovals(db: Kysely<Schema>, run: Run): ApprovalStore {
         if (answered !== null) return answered;
         const question = await read(id);
         if (question !== null && isWaiting(question, answer.at) && isForLease(answer))
-          throw new SidekeyError(
-            'input_invalid',
+          throw inputInvalid(
             'The request comes under no lease, so a yes cannot last as long as one.',
-            { hint: 'say yes once, or for a time' },
+            'say yes once, or for a time',
           );
         return null;
       }),

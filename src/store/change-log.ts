@@ -30,11 +30,6 @@ export function ofGrant(id: string): string {
 /** Begins the notification of the names by which a grant is found now. */
 export const namesPrefix = 'grant_names ';
 
-/** Returns the notification of the names of a new grant, which contain no blanks. */
-function ofNames({ name, user, provider }: GrantNames): string {
-  return `${namesPrefix}${name} ${user} ${provider}`;
-}
-
 const rights = 'rights';
 
 /** Returns the notification of a change of a right; without one, of any right. */
@@ -86,7 +81,8 @@ export function createChangeLog(): ChangeLog {
     add,
     addGrant(id: string, names: GrantNames | null) {
       add(ofGrant(id));
-      if (names !== null) add(ofNames(names));
+      // Names contain no blanks.
+      if (names !== null) add(`${namesPrefix}${names.name} ${names.user} ${names.provider}`);
     },
     lose,
     since(epoch: number): StoreChanges {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type Kysely, sql } from 'kysely';
-import { SidekeyError } from '../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
 import { sealedKeyId } from './vault/envelope.ts';
 import { keyNames, type RingValues, valuesIn } from './vault/ring.ts';
@@ -77,10 +77,9 @@ export async function copyStore(from: StoreTables, to: StoreTables, keysOf: Keys
   for (const table of copied) {
     const [a, b] = [await sumOf(source, table), await sumOf(target, table)];
     if (a.hash !== b.hash)
-      throw new SidekeyError(
-        'input_invalid',
+      throw inputInvalid(
         `The table ${table} of ${from.location} changed while it was copied (${a.count} rows, and ${b.count} at ${to.location}).`,
-        { hint: 'stop the proxies that use either store, and run the command again' },
+        'stop the proxies that use either store, and run the command again',
       );
     count += a.count;
   }
@@ -102,10 +101,9 @@ async function checkTarget(from: StoreTables, to: StoreTables, keysOf: KeysOf): 
   // Each rotation makes another key check, and each store has its own.
   const isSame = found === undefined || Buffer.compare(known, found) === 0;
   if (!isSame && !(await keysOf(valuesIn(values))).slice(1).includes(sealedKeyId(found))) {
-    throw new SidekeyError(
-      'input_invalid',
+    throw inputInvalid(
       `The store at ${to.location} is another store, or its master key was rotated and that of ${from.location} was not.`,
-      { hint: 'copy to an empty database, or to a file that does not exist' },
+      'copy to an empty database, or to a file that does not exist',
     );
   }
   const revisions = new Map<string, number>();
@@ -116,10 +114,9 @@ async function checkTarget(from: StoreTables, to: StoreTables, keysOf: KeysOf): 
     .select(['id', 'name', 'revision'])
     .execute()) {
     if (revision <= (revisions.get(id) ?? Infinity)) continue;
-    throw new SidekeyError(
-      'input_invalid',
+    throw inputInvalid(
       `The grant ${name} is newer at ${to.location} than at ${from.location}.`,
-      { hint: 'copy the other way round, or to an empty store: an old refresh token may be used up' },
+      'copy the other way round, or to an empty store: an old refresh token may be used up',
     );
   }
 }

@@ -12,7 +12,6 @@ import type {
   GrantQuery,
   GrantRecord,
   MintedQuery,
-  PolicyChange,
   Store,
   StoredRefresh,
 } from './store.ts';
@@ -29,9 +28,9 @@ export interface StoreWrites {
   readonly writesInWith: boolean;
 }
 
-/** Writes grants that exist then, in one transaction with their policies. Returns the rows of `write`. */
+/** Writes grants, in one transaction with their policies if they have any. Returns the rows of `write`. */
 type PolicyWrite = (
-  changes: readonly { readonly id: string; readonly policy: PolicyChange }[],
+  records: readonly GrantRecord[],
   write: (on: Kysely<Schema>) => Promise<number>,
   duplicate: () => SidekeyError,
 ) => Promise<number>;
@@ -66,24 +65,15 @@ export function sqlGrants(
     return rows.length;
   }
 
-  /** Writes grants, in one transaction with their policies if they have any. Returns the rows written. */
-  async function withPolicies(
-    records: readonly GrantRecord[],
-    write: (on: Kysely<Schema>) => Promise<number>,
-  ): Promise<number> {
-    const changes = records.flatMap(({ id, policy }) => (policy === undefined ? [] : [{ id, policy }]));
-    if (changes.length === 0) return write(db);
-    const duplicate = () => grantExists(records);
-    return policyWrite(changes, write, duplicate);
-  }
-
   return {
     insert: (...records) =>
       run(
         async () => {
           if (records.length === 0) return;
-          await withPolicies(records, (on) =>
-            written(on.insertInto('grants').values(records.map(toGrantRow))),
+          await policyWrite(
+            records,
+            (on) => written(on.insertInto('grants').values(records.map(toGrantRow))),
+            () => grantExists(records),
           );
           for (const record of records) grantWritten(record.id, record);
         },
@@ -120,8 +110,10 @@ export function sqlGrants(
           const isWhole = refresh !== undefined && writesInWith;
           const replaced = isWhole
             ? await withRest(updateOn(db), record.id, refresh)
-            : await withPolicies([record], (on) =>
-                written(on === db ? updateOn(on).modifyEnd(unsynced) : updateOn(on)),
+            : await policyWrite(
+                [record],
+                (on) => written(on === db ? updateOn(on).modifyEnd(unsynced) : updateOn(on)),
+                () => grantExists([record]),
               );
           if (replaced !== 1) return false;
           grantWritten(record.id, record);

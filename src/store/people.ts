@@ -1,7 +1,6 @@
 import type { Kysely } from 'kysely';
-import { SidekeyError } from '../lib/errors.ts';
 import { hintOf, remedy } from '../lib/hint.ts';
-import { done, first, inBatches, pageOf, type Run, written } from './queries.ts';
+import { done, first, inBatches, pageOf, type Run, taken, written } from './queries.ts';
 import type { Schema } from './schema.ts';
 import type { Store } from './store.ts';
 
@@ -13,10 +12,10 @@ export function sqlPeople(db: Kysely<Schema>, run: Run): Store['people'] {
     insert: (person) =>
       run(
         () => done(db.insertInto('people').values(person)),
-        () =>
-          new SidekeyError('already_exists', `There is a person ${person.name} already.`, {
-            hint: remedy('person.change', { person: person.name, role: null }),
-          }),
+        taken(
+          `There is a person ${person.name} already.`,
+          remedy('person.change', { person: person.name, role: null }),
+        ),
       ),
     get: (name) => run(() => first(people().where('name', '=', name))),
     find: (identity) => run(() => first(people().where('identity', '=', identity))),
@@ -43,20 +42,17 @@ export function sqlPeople(db: Kysely<Schema>, run: Run): Store['people'] {
               .execute();
             return changed > 0;
           }),
-        () =>
-          new SidekeyError('already_exists', 'This account signs in another person already.', {
-            hint: hintOf`${remedy('person.list')} names it; remove that person first`,
-          }),
+        taken(
+          'This account signs in another person already.',
+          hintOf`${remedy('person.list')} names it; remove that person first`,
+        ),
       ),
     remove: (name) => run(async () => (await written(db.deleteFrom('people').where('name', '=', name))) > 0),
     passkeys: {
       insert: (passkey) =>
         run(
           () => done(db.insertInto('passkeys').values(passkey)),
-          () =>
-            new SidekeyError('already_exists', 'This passkey is registered already.', {
-              hint: 'sign in with it, or register another one',
-            }),
+          taken('This passkey is registered already.', 'sign in with it, or register another one'),
         ),
       get: (id) => run(() => first(passkeys().where('id', '=', id))),
       list: (...names) =>

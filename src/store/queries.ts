@@ -1,11 +1,16 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Kysely, type SelectQueryBuilder, sql } from 'kysely';
-import type { SidekeyError } from '../lib/errors.ts';
+import { SidekeyError } from '../lib/errors.ts';
+import type { Hint } from '../lib/hint.ts';
 import { compare, type Schema } from './schema.ts';
 import type { GrantLock } from './store.ts';
 
 /** Runs a query of an open store; `duplicate` returns the failure for a violated unique constraint. */
 export type Run = <Result>(query: () => Promise<Result>, duplicate?: () => SidekeyError) => Promise<Result>;
+
+/** Returns the maker of the failure for a taken name or ID. */
+export const taken = (sentence: string, hint?: Hint) => () =>
+  new SidekeyError('already_exists', sentence, { hint });
 
 /** Returns the first row of a query, converted; null: there is none. */
 export async function first<Row, Result = Row>(

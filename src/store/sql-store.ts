@@ -14,7 +14,7 @@ import { sqlTokenUses } from './token-uses.ts';
 import { sqlGrantChecks } from './grant-checks.ts';
 import { type StoreWrites, sqlGrants } from './grants.ts';
 import { sqlLocks } from './locks.ts';
-import { done, first, pageOf, rowsOf, type Run, written } from './queries.ts';
+import { done, first, pageOf, rowsOf, type Run, taken, written } from './queries.ts';
 import type { Store } from './store.ts';
 
 /** Maximum number of attempts at a query that conflicts with others. */
@@ -201,7 +201,7 @@ function sqlSessions(db: Kysely<Schema>, run: Run): Store['sessions'] {
     insert: (session) =>
       run(
         () => done(db.insertInto('sessions').values(session)),
-        () => new SidekeyError('already_exists', 'There is a session of that id already.'),
+        taken('There is a session of that id already.'),
       ),
     put: (session) =>
       run(() => {

@@ -182,7 +182,7 @@ function watch(database: Database): { database: SqliteDatabase; epoch: () => num
 
   function counted(text: string): SqliteStatement {
     const statement = statementOf(database, text);
-    if (isQuery(text)) return statement;
+    if (text.startsWith('select')) return statement;
     const run = text.endsWith(unsyncedMark)
       ? withoutSync(statement)
       : (parameters: readonly unknown[]) => statement.run(parameters);
@@ -239,11 +239,6 @@ function watch(database: Database): { database: SqliteDatabase; epoch: () => num
       return log.count;
     },
   };
-}
-
-/** Reports whether a statement of Kysely only reads. */
-function isQuery(sql: string): boolean {
-  return sql.startsWith('select');
 }
 
 function bound(parameters: readonly unknown[]): SQLInputValue[] {

@@ -229,12 +229,6 @@ export function createApprovalQueue(parts: QueueParts): ApprovalQueue {
     else counts.set(agent, count);
   }
 
-  async function forgetOld(at: number): Promise<void> {
-    if (at < forgotAt + cleanupMs) return;
-    forgotAt = at;
-    await store.approvals.removeEnded(at - retentionMs);
-  }
-
   async function submit(
     asked: Asked,
     leaving: Gone,
@@ -251,7 +245,10 @@ export function createApprovalQueue(parts: QueueParts): ApprovalQueue {
       aliveUntil: askedAt + leaseMs,
     };
     await onAsked(question);
-    await forgetOld(askedAt);
+    if (askedAt >= forgotAt + cleanupMs) {
+      forgotAt = askedAt;
+      await store.approvals.removeEnded(askedAt - retentionMs);
+    }
     await store.approvals.ask(question);
     const { id } = question;
     const show = parts.showBody ?? showBody;

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { optional } from '../../lib/text.ts';
 import type { AuditLine } from '../../domain/event.ts';
 import { auditMatcher } from '../../audit/filter.ts';
 import { queryAudit } from '../../audit/query.ts';
@@ -10,19 +11,19 @@ import { type AnyRoute, type Given, route } from '../route.ts';
 import { summarizeAudit, verifyAudit } from '../../operations/audit.ts';
 import { auditConditions, filterOf } from '../../operations/audit-conditions.ts';
 import { eventQuery, tailEvents } from '../../operations/audit-events.ts';
-import { text, time } from '../../operations/members.ts';
+import { named, text, time } from '../../operations/members.ts';
 
 /** Routes of the audit log. */
 
 /** Conditions for lines, all of which must be met. */
 const conditions = z.strictObject({
   ...auditConditions,
-  since: time.optional().describe('At or after this time.'),
-  until: time.optional().describe('Before this time.'),
-  event: text.optional().describe('An event, or several with a star: `grant.*`.'),
+  since: optional(time, 'At or after this time.'),
+  until: optional(time, 'Before this time.'),
+  event: optional(text, 'An event, or several with a star: `grant.*`.'),
   grant: z.uuid().optional(),
   user: auditConditions.user.describe('The owner of the grant.'),
-  by: text.optional().describe('The person or the key that made a change.'),
+  by: optional(text, 'The person or the key that made a change.'),
   outcome: z.enum(['allow', 'deny', 'ok', 'failed', 'aborted']).optional(),
 });
 
@@ -213,13 +214,10 @@ export const auditRoutes: readonly AnyRoute[] = [
     id: 'streamAuditEvents',
     summary: 'Stream the events that meet every condition, as server-sent events.',
     query: conditions.extend({
-      lines: z.coerce
-        .number()
-        .int()
-        .min(0)
-        .max(1_000)
-        .optional()
-        .describe('Number of last events before the new ones.'),
+      lines: optional(
+        z.coerce.number().int().min(0).max(1_000),
+        'Number of last events before the new ones.',
+      ),
     }),
     owner: ownerOf,
     media: 'text/event-stream',
@@ -232,7 +230,7 @@ export const auditRoutes: readonly AnyRoute[] = [
     id: 'downloadAuditEvents',
     summary: 'Download the events that meet every condition, the oldest first.',
     query: conditions.extend({
-      format: z.enum(['raw', 'csv']).optional().describe('Default: the lines of the log as they are.'),
+      format: optional(z.enum(['raw', 'csv']), 'Default: the lines of the log as they are.'),
     }),
     owner: ownerOf,
     media: 'application/x-ndjson',
@@ -262,25 +260,17 @@ export const auditRoutes: readonly AnyRoute[] = [
     query: conditions.pick({ agent: true, host: true, grant: true }).extend({
       since: time,
       until: time.optional(),
-      step: z.coerce
-        .number()
-        .int()
-        .min(1)
-        .max(86_400)
-        .optional()
-        .describe('Seconds of a bucket; default: 60 buckets.'),
-      by: z.enum(groupFields).optional().describe('Also count the lines of each value of this field.'),
+      step: optional(z.coerce.number().int().min(1).max(86_400), 'Seconds of a bucket; default: 60 buckets.'),
+      by: optional(z.enum(groupFields), 'Also count the lines of each value of this field.'),
     }),
-    result: z
-      .strictObject({
-        step: z.number(),
-        buckets,
-        groups: z
-          .array(z.strictObject({ key: z.string().nullable().describe('Null: lines without one.'), buckets }))
-          .optional()
-          .describe('With `by`: the ten values with the most exchanges and refusals.'),
-      })
-      .meta({ id: 'Metrics' }),
+    result: named('Metrics', {
+      step: z.number(),
+      buckets,
+      groups: z
+        .array(z.strictObject({ key: z.string().nullable().describe('Null: lines without one.'), buckets }))
+        .optional()
+        .describe('With `by`: the ten values with the most exchanges and refusals.'),
+    }),
     async handle({ query: { since, until, step, by, ...conditions } }, { config, now }) {
       const at = now();
       const range = { since: Date.parse(since), until: until === undefined ? at : Date.parse(until) };

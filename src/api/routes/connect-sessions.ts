@@ -1,10 +1,11 @@
 import { z } from 'zod';
+import { optional } from '../../lib/text.ts';
 import { isScope } from '../../grants/oauth/scopes.ts';
 import { createDeviceSession } from '../connect/device.ts';
 import { createSession, statusOf } from '../connect/sessions.ts';
 import { type AnyRoute, type Given, route } from '../route.ts';
 import { assertOwnSettings } from '../../operations/grant-settings.ts';
-import { duration, name, text, time, userName } from '../../operations/members.ts';
+import { duration, name, named, text, time, userName } from '../../operations/members.ts';
 
 /** Routes of connect sessions. */
 
@@ -27,7 +28,7 @@ const wanted = z.strictObject({
   provider: name,
   user: userName,
   scopes: z.array(scope).min(1).max(100).optional(),
-  name: name.optional().describe('Name of the grant; default: that of the provider.'),
+  name: optional(name, 'Name of the grant; default: that of the provider.'),
   grant_policy: grantPolicy.optional(),
 });
 
@@ -49,22 +50,18 @@ export const connectRoutes: readonly AnyRoute[] = [
     scope: 'grants:write',
     owner: ({ body }) => body.user,
     body: wanted.extend({
-      return_url: text
-        .optional()
-        .describe('One of `admin.return_urls`, with a path and a query of your own.'),
+      return_url: optional(text, 'One of `admin.return_urls`, with a path and a query of your own.'),
       popup_origin: text
         .optional()
         .describe('Origin of the page that opens a popup: of Sidekey, or of `admin.return_urls`.'),
     }),
     status: 201,
-    result: z
-      .strictObject({
-        id: z.string(),
-        connect_url: z.url().describe('Works once.'),
-        session_token: z.string(),
-        expires_at: time,
-      })
-      .meta({ id: 'CreatedConnectSession' }),
+    result: named('CreatedConnectSession', {
+      id: z.string(),
+      connect_url: z.url().describe('Works once.'),
+      session_token: z.string(),
+      expires_at: time,
+    }),
     async handle(given, parts) {
       const { return_url: returnUrl, popup_origin: popupOrigin } = given.body;
       // The origin of a session's request is that of a page of Sidekey (`assertSameOrigin`).
@@ -89,16 +86,14 @@ export const connectRoutes: readonly AnyRoute[] = [
     owner: ({ body }) => body.user,
     body: wanted,
     status: 201,
-    result: z
-      .strictObject({
-        id: z.string(),
-        user_code: z.string(),
-        verification_uri: z.url().describe('The person opens it, and types the code.'),
-        verification_uri_complete: z.url().nullable().describe('The same with the code in it.'),
-        expires_at: time,
-        interval: z.number().describe('Seconds between two questions to the provider.'),
-      })
-      .meta({ id: 'DeviceSession' }),
+    result: named('DeviceSession', {
+      id: z.string(),
+      user_code: z.string(),
+      verification_uri: z.url().describe('The person opens it, and types the code.'),
+      verification_uri_complete: z.url().nullable().describe('The same with the code in it.'),
+      expires_at: time,
+      interval: z.number().describe('Seconds between two questions to the provider.'),
+    }),
     async handle(given, parts) {
       const { session, codes } = await createDeviceSession(wantedOf(given), given.caller.address, parts);
       return {
@@ -119,16 +114,14 @@ export const connectRoutes: readonly AnyRoute[] = [
     summary: 'Show the state of a session; it can be read for a day.',
     scope: 'grants:read',
     owner: async ({ params }, parts) => (await statusOf(params['id'] ?? '', parts)).session.user,
-    result: z
-      .strictObject({
-        id: z.string(),
-        status: z.enum(['pending', 'connected', 'failed', 'expired']),
-        provider: z.string(),
-        user: z.string(),
-        grant_id: z.uuid().optional(),
-        error: z.strictObject({ code: z.string(), detail: z.string() }).optional(),
-      })
-      .meta({ id: 'ConnectSession' }),
+    result: named('ConnectSession', {
+      id: z.string(),
+      status: z.enum(['pending', 'connected', 'failed', 'expired']),
+      provider: z.string(),
+      user: z.string(),
+      grant_id: z.uuid().optional(),
+      error: z.strictObject({ code: z.string(), detail: z.string() }).optional(),
+    }),
     async handle({ params }, parts) {
       const { session, status, end } = await statusOf(params['id'] ?? '', parts);
       const { id, provider, user } = session;

@@ -27,14 +27,13 @@ function userOf({ query, body, caller }: AnyGiven): string | null {
   return ((query?.['user'] ?? body?.['user']) as string | undefined) ?? caller.user;
 }
 
+/** One grant, which a query may name with its user. */
+const ofGrant = { query: ['user'], owner: ownerOf };
+
 export const grantRoutes: readonly AnyRoute[] = [
   operationRoute(listGrants, 'GET /v2/grants', { id: 'listGrants', list: 'id', owner: userOf }),
-  operationRoute(getGrant, 'GET /v2/grants/{grant}', {
-    id: 'getGrant',
-    command: 'grant list',
-    owner: ownerOf,
-  }),
-  operationRoute(compareScopes, 'GET /v2/grants/{grant}/scopes', { id: 'compareScopes', owner: ownerOf }),
+  operationRoute(getGrant, 'GET /v2/grants/{grant}', { ...ofGrant, id: 'getGrant', command: 'grant list' }),
+  operationRoute(compareScopes, 'GET /v2/grants/{grant}/scopes', { ...ofGrant, id: 'compareScopes' }),
   operationRoute(addGrant, 'POST /v2/grants', {
     id: 'addGrant',
     status: 201,
@@ -42,32 +41,22 @@ export const grantRoutes: readonly AnyRoute[] = [
     owner: userOf,
   }),
   operationRoute(replaceGrant, 'PUT /v2/grants/{grant}/credential', {
+    ...ofGrant,
     id: 'replaceGrant',
     command: 'grant import',
-    query: ['user'],
-    owner: ownerOf,
   }),
   operationRoute(changeGrant, 'PATCH /v2/grants/{grant}', {
+    ...ofGrant,
     id: 'changeGrant',
     command: 'grant set',
-    query: ['user'],
-    owner: ownerOf,
   }),
-  operationRoute(refreshGrant, 'POST /v2/grants/{grant}/refresh', {
-    id: 'refreshGrant',
-    query: ['user'],
-    owner: ownerOf,
-  }),
-  operationRoute(revokeGrant, 'POST /v2/grants/{grant}/revoke', {
-    id: 'revokeGrant',
-    query: ['user'],
-    owner: ownerOf,
-  }),
+  operationRoute(refreshGrant, 'POST /v2/grants/{grant}/refresh', { ...ofGrant, id: 'refreshGrant' }),
+  operationRoute(revokeGrant, 'POST /v2/grants/{grant}/revoke', { ...ofGrant, id: 'revokeGrant' }),
   operationRoute(listLogins, 'GET /v2/logins', { id: 'listLogins', list: 'provider', command: null }),
   operationRoute(connectLogin, 'POST /v2/logins/{provider}', {
     id: 'connectLogin',
     status: 201,
     command: null,
   }),
-  operationRoute(removeGrant, 'DELETE /v2/grants/{grant}', { id: 'removeGrant', owner: ownerOf }),
+  operationRoute(removeGrant, 'DELETE /v2/grants/{grant}', { ...ofGrant, id: 'removeGrant' }),
 ];

@@ -2,17 +2,14 @@ import type { RegistrationResponseJSON } from '@simplewebauthn/server';
 import { z } from 'zod';
 import { recordChange } from '../../audit/log.ts';
 import { SidekeyError } from '../../lib/errors.ts';
-import type { PasskeyRecord } from '../../store/store.ts';
 import type { Caller } from '../caller.ts';
 import { createPasskeys } from '../passkeys.ts';
 import { type AnyRoute, originOf, route } from '../route.ts';
-import { text, time, timeOrNull } from '../../operations/members.ts';
+import { membersOf, named, passkeyMembers, text } from '../../operations/members.ts';
 
 /** Routes of the signed-in person's passkeys. */
 
-const passkey = z
-  .strictObject({ id: z.string(), label: z.string(), created_at: time, used_at: timeOrNull })
-  .meta({ id: 'Passkey' });
+const passkey = named('Passkey', passkeyMembers);
 
 /** `RegistrationResponseJSON` of WebAuthn level 3, as `PublicKeyCredential.toJSON` returns it. */
 const response = z.looseObject({
@@ -38,15 +35,6 @@ function personOf({ person, name }: Caller): string {
   });
 }
 
-function passkeyJson({ id, label, createdAt, usedAt }: PasskeyRecord) {
-  return {
-    id,
-    label,
-    created_at: new Date(createdAt).toISOString(),
-    used_at: usedAt === null ? null : new Date(usedAt).toISOString(),
-  };
-}
-
 export const passkeyRoutes: readonly AnyRoute[] = [
   route({
     ...own,
@@ -56,7 +44,7 @@ export const passkeyRoutes: readonly AnyRoute[] = [
     result: passkey,
     list: ({ id }: z.output<typeof passkey>) => id,
     handle: async ({ caller }, { store }) =>
-      (await store.people.passkeys.list(personOf(caller))).map(passkeyJson),
+      (await store.people.passkeys.list(personOf(caller))).map((each) => membersOf(passkeyMembers, each)),
   }),
   route({
     ...own,
@@ -82,7 +70,7 @@ export const passkeyRoutes: readonly AnyRoute[] = [
       await recordChange(parts.audit, { event: 'person.changed', reason, ...originOf(caller) }, () =>
         parts.store.people.passkeys.insert(added),
       );
-      return passkeyJson(added);
+      return membersOf(passkeyMembers, added);
     },
   }),
   route({

@@ -11,6 +11,7 @@ import {
 } from '../../operations/person.ts';
 import { operationRoute } from '../operation-route.ts';
 import { type AnyRoute, route } from '../route.ts';
+import { named } from '../../operations/members.ts';
 
 /** Routes of the callers of the API: keys and people. */
 
@@ -26,14 +27,12 @@ export const peopleRoutes: readonly AnyRoute[] = [
     summary: 'Show the caller.',
     scope: null,
     owner: ({ caller }) => caller.user,
-    result: z
-      .strictObject({
-        name: z.string(),
-        role: z.enum(roles),
-        user: z.string().nullable(),
-        scopes: z.array(z.enum(scopes)),
-      })
-      .meta({ id: 'Me' }),
+    result: named('Me', {
+      name: z.string(),
+      role: z.enum(roles),
+      user: z.string().nullable(),
+      scopes: z.array(z.enum(scopes)),
+    }),
     handle: async ({ caller: { name, role, user, scopes: own } }) => ({ name, role, user, scopes: [...own] }),
   }),
   operationRoute(listPeople, 'GET /v2/people', { id: 'listPeople', list: 'name' }),

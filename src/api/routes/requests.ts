@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { withOrigin } from '../../audit/log.ts';
 import { SidekeyError } from '../../lib/errors.ts';
 import { pause } from '../../lib/timers.ts';
+import { optional } from '../../lib/text.ts';
 import { requestWith } from '../../operations/outgoing-request.ts';
 import { recordedBy } from '../../operations/request-rights.ts';
 import { sendRequest, withAnswer } from '../../operations/request.ts';
@@ -18,11 +19,8 @@ import { type AnyRoute, type Given, originOf, route } from '../route.ts';
 
 const head = sendRequest.input.omit({ body: true }).extend({
   method: z.string().max(32),
-  headers: z
-    .array(z.tuple([z.string(), z.string()]))
-    .optional()
-    .describe('Names and values, a byte a character.'),
-  follow: z.boolean().optional().describe('Follow redirects, each checked like another request.'),
+  headers: optional(z.array(z.tuple([z.string(), z.string()])), 'Names and values, a byte a character.'),
+  follow: optional(z.boolean(), 'Follow redirects, each checked like another request.'),
 });
 
 /** Characters of `Sidekey-Answer`: many clients read no head of more than 16 KiB. */

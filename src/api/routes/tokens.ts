@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { OAuth2Credential, OpenedGrant } from '../../domain/credential.ts';
 import type { Grant } from '../../domain/grant.ts';
 import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
+import { optional } from '../../lib/text.ts';
 import { checkedUser, isoOrNull, isoTime, maxSpanMs } from '../../operations/format.ts';
 import { stateOf } from '../../operations/grant-answer.ts';
 import { removeGrant } from '../../operations/grant-end.ts';
@@ -13,7 +14,7 @@ import { createFingerprint } from '../../proxy/schemes/apply.ts';
 import { callOperation } from '../operation-route.ts';
 import type { ServiceParts } from '../parts.ts';
 import { type AnyRoute, type Given, originOf, route } from '../route.ts';
-import { text, time, timeOrNull } from '../../operations/members.ts';
+import { named, text, time, timeOrNull } from '../../operations/members.ts';
 
 /**
  * Routes of the tokens of users, with the shapes of Agents Gateway: its clients run with another base
@@ -58,17 +59,12 @@ const metadata = {
   updated_at: time,
 };
 
-const token = z
-  .strictObject({
-    ...metadata,
-    refreshed: z.boolean(),
-    token_data: z
-      .record(z.string(), z.unknown())
-      .optional()
-      .describe('Present with the scope `tokens:read`.'),
-    placeholder: z.string().optional().describe('Stands for the token in requests through the proxy.'),
-  })
-  .meta({ id: 'Token' });
+const token = named('Token', {
+  ...metadata,
+  refreshed: z.boolean(),
+  token_data: optional(z.record(z.string(), z.unknown()), 'Present with the scope `tokens:read`.'),
+  placeholder: optional(z.string(), 'Stands for the token in requests through the proxy.'),
+});
 
 async function metadataOf(grant: Grant, parts: ServiceParts) {
   const policy = await parts.store.grantPolicies.get(grant.id);
@@ -189,7 +185,7 @@ export const tokenRoutes: readonly AnyRoute[] = [
       expires_at: z.iso.datetime({ offset: true, local: true }).nullish().describe('Without a zone: UTC.'),
     }),
     status: 201,
-    result: z.strictObject({ ...facts, message, created_at: time }).meta({ id: 'StoredToken' }),
+    result: named('StoredToken', { ...facts, message, created_at: time }),
     async handle({ params, body, caller }, parts) {
       const { integration_key, token_type: type, token_data, scopes, expires_at } = body;
       const { expires_in: lifetime, token: jwt = token_data.jwt, ...data } = token_data;
@@ -220,7 +216,7 @@ export const tokenRoutes: readonly AnyRoute[] = [
     id: 'listTokens',
     summary: 'List the tokens of a user, without their values.',
     scope: 'grants:read',
-    result: z.array(z.strictObject(metadata).meta({ id: 'TokenMetadata' })),
+    result: z.array(named('TokenMetadata', metadata)),
     async handle({ params }, parts) {
       const ownGrants = (await parts.store.grants.find({ users: [owner({ params })], unminted: true })).map(
         grantOf,
@@ -253,9 +249,7 @@ export const tokenRoutes: readonly AnyRoute[] = [
     summary: 'Get a new token from the provider in any case.',
     scope: 'tokens:write',
     isRepeatable: true,
-    result: z
-      .strictObject({ ...key, success: z.literal(true), message, refreshed_at: time })
-      .meta({ id: 'RefreshedToken' }),
+    result: named('RefreshedToken', { ...key, success: z.literal(true), message, refreshed_at: time }),
     async handle(given, parts) {
       const grant = await find(given, parts);
       if (isKey(grant)) {
@@ -273,7 +267,7 @@ export const tokenRoutes: readonly AnyRoute[] = [
     id: 'deleteToken',
     summary: 'End a token, here and at the provider, and delete it.',
     scope: 'tokens:write',
-    result: z.strictObject({ ...key, message }).meta({ id: 'DeletedToken' }),
+    result: named('DeletedToken', { ...key, message }),
     async handle(given, parts) {
       const { id, name } = await find(given, parts);
       await callOperation(removeGrant, { grant: id }, given.caller, parts);

@@ -1,5 +1,6 @@
 import { createHmac } from 'node:crypto';
 import { readBounded } from '../../lib/body.ts';
+import { readRetryAfter } from '../../lib/timers.ts';
 import type { AuditLine } from '../../domain/event.ts';
 import type { ReadLine } from '../position.ts';
 import { severityOf, type Sink, SinkFailure, type SinkTransports } from './sink.ts';
@@ -168,8 +169,6 @@ export function rejectedIn(answer: string, member: 'rejectedLogRecords' | 'rejec
 
 /** Maximum bytes of a response that are read. */
 const maxAnswerBytes = 65_536;
-/** Longest `Retry-After` that is followed, in milliseconds. */
-const maxRetryAfter = 3_600_000;
 
 export interface Post {
   readonly url: string;
@@ -201,15 +200,9 @@ export async function post(
   }
   if (response.ok) return text;
   throw new SinkFailure(`${host} answered ${response.status}`, {
-    retryAfterMs: retryAfter(response.headers.get('retry-after'), now),
+    retryAfterMs: readRetryAfter(response.headers.get('retry-after'), now) || undefined,
     tooLarge: response.status === 413,
   });
-}
-
-function retryAfter(value: string | null, now: number): number | undefined {
-  if (value === null) return undefined;
-  const ms = /^\d{1,9}$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - now;
-  return ms > 0 ? Math.min(ms, maxRetryAfter) : undefined;
 }
 
 /** Returns the code or name of an error or its cause; never a message, which may contain secrets. */

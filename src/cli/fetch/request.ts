@@ -60,11 +60,7 @@ async function bodySourceOf(
   }
   const file = data?.startsWith('@') === true ? data.slice(1) : dataFile;
   if (file === undefined) return data === undefined ? null : textBody(data);
-  return file === '-' ? fromInput(stdin) : fromFile(file);
-}
-
-function fromInput(stdin: Input): BodySource {
-  return { length: null, repeatable: false, open: () => stdin };
+  return file === '-' ? { length: null, repeatable: false, open: () => stdin } : fromFile(file);
 }
 
 async function fromFile(file: string): Promise<BodySource> {

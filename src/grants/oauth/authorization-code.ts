@@ -1,7 +1,7 @@
 import * as oauth from 'oauth4webapi';
 import type { DpopKey } from '../../domain/credential.ts';
 import type { Provider } from '../../domain/provider.ts';
-import { SidekeyError } from '../../lib/errors.ts';
+import { inputInvalid, SidekeyError } from '../../lib/errors.ts';
 import { type Hint, hintOf, remedy } from '../../lib/hint.ts';
 import { newDpopKey, proofKey } from '../../proxy/schemes/dpop-proof.ts';
 import { consented, type Consented } from './answer.ts';
@@ -305,10 +305,9 @@ function foreign(provider: Provider, reason: string): SidekeyError {
 }
 
 function unreadable(): SidekeyError {
-  return new SidekeyError(
-    'input_invalid',
+  return inputInvalid(
     'That is neither the address that the browser came back to nor a code.',
-    { hint: 'paste the complete address; it contains "code="' },
+    'paste the complete address; it contains "code="',
   );
 }
 

@@ -1,4 +1,5 @@
 import { SidekeyError } from '../../lib/errors.ts';
+import { base64Within } from '../../lib/text.ts';
 
 /** Cleans messages of providers and failed requests for people. Pure. */
 
@@ -88,20 +89,10 @@ function encodings(secret: string): readonly string[] {
   return [
     Buffer.from(secret, 'utf8').toString('hex'),
     ...[0, 1, 2].flatMap((offset) => {
-      const text = base64Within(secret, offset);
+      const text = base64Within(Buffer.from(secret, 'utf8'), offset);
       return [text, text.replaceAll('+', '-').replaceAll('/', '_')];
     }),
   ];
-}
-
-/**
- * Returns the base64 of a secret that starts at `offset` bytes into a group of three, without the letters
- * that its neighbours share: in `Basic` the secret follows the client ID.
- */
-function base64Within(secret: string, offset: number): string {
-  const bytes = Buffer.from(secret, 'utf8');
-  const text = Buffer.concat([Buffer.alloc(offset), bytes]).toString('base64');
-  return text.slice(Math.ceil((offset * 8) / 6), Math.floor(((offset + bytes.length) * 8) / 6));
 }
 
 function redact(text: string, secret: string): string {

@@ -3,7 +3,7 @@ import type { DpopKey } from '../../domain/credential.ts';
 import { describeFault, findSidekeyError } from './description.ts';
 import { readBounded, readText } from '../../lib/body.ts';
 import type { Hint } from '../../lib/hint.ts';
-import { unlessAborted } from '../../lib/timers.ts';
+import { readRetryAfter, unlessAborted } from '../../lib/timers.ts';
 import { isRedirect, movedFailure, type Redirect, repeatedAt } from './redirect.ts';
 import type { Nonces } from '../../proxy/schemes/dpop-proof.ts';
 
@@ -182,7 +182,6 @@ export interface EndpointAnswer {
 
 /** Far above any token response: a longer one is lost, and with it the only copy of a new refresh token. */
 const maxAnswer = 1_048_576;
-const maxRetryAfterMs = 3_600_000;
 
 /** Milliseconds to open a connection for a check. */
 const checkMs = 5_000;
@@ -300,13 +299,6 @@ async function readAnswer(response: TokenFetchResponse): Promise<RawAnswer> {
     location: response.headers.get('location'),
     text: await readText(response.body, { maxBytes: maxAnswer, contentType }),
   };
-}
-
-/** Parses seconds or a date. Returns milliseconds from now. */
-function readRetryAfter(text: string | null, now: number): number | null {
-  if (text === null) return null;
-  const ms = /^[0-9]{1,9}$/.test(text) ? Number(text) * 1000 : Date.parse(text) - now;
-  return Number.isNaN(ms) ? null : Math.min(Math.max(ms, 0), maxRetryAfterMs);
 }
 
 /** Returns a temporary failure. */

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { OAuth2Credential } from '../../domain/credential.ts';
+import { isScalar } from '../../lib/json.ts';
 import { createNonces, nonceIn, proofKey, signProof, targetUri } from '../../proxy/schemes/dpop-proof.ts';
 import { describe } from './description.ts';
 import { askEndpoint, jsonObject, type JsonObject, jwtPart, memberAt, type TokenIo } from './http.ts';
@@ -93,7 +94,7 @@ export function readDetails(
   const details: Record<string, string> = {};
   for (const path of paths) {
     const value = memberAt(body, path);
-    const detail = isPlain(value) ? plainDetail(String(value), secrets) : null;
+    const detail = isScalar(value) ? plainDetail(String(value), secrets) : null;
     if (detail !== null) details[path] = detail;
   }
   return details;
@@ -104,8 +105,4 @@ export function plainDetail(value: string, secrets: readonly string[]): string |
   if (secrets.some((secret) => secret !== '' && value.includes(secret))) return null;
   const detail = describe(value, []);
   return detail === '' ? null : detail;
-}
-
-function isPlain(value: unknown): value is string | number | boolean {
-  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean';
 }

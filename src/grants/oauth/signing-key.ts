@@ -1,7 +1,7 @@
 /** Private keys that sign JWTs (RFC 7518 §3.1). Messages reveal only the kind of a key. */
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import type { JWTPayload } from 'jose';
-import { SidekeyError } from '../../lib/errors.ts';
+import { inputInvalid } from '../../lib/errors.ts';
 import type { SigningKey } from '../../domain/credential.ts';
 
 interface SigningKeyOptions {
@@ -34,15 +34,11 @@ export function readSigningKey(text: string, options: SigningKeyOptions = {}): S
   const algorithm = options.algorithm ?? textOf(jwk?.['alg']) ?? supported[0];
   if (algorithm === undefined || !supported.includes(algorithm)) {
     const shown = algorithm === undefined || !/^[A-Za-z0-9]{1,16}$/.test(algorithm) ? 'JWTs' : algorithm;
-    throw new SidekeyError(
-      'input_invalid',
+    throw inputInvalid(
       `The private key (${kindOf(key)}) does not sign ${shown === 'JWTs' ? shown : `with ${shown}`}.`,
-      {
-        hint:
-          supported.length === 0
-            ? 'use an RSA key, an EC key on P-256, P-384 or P-521, or an Ed25519 key'
-            : `use one of: ${supported.join(', ')}`,
-      },
+      supported.length === 0
+        ? 'use an RSA key, an EC key on P-256, P-384 or P-521, or an Ed25519 key'
+        : `use one of: ${supported.join(', ')}`,
     );
   }
   return { privateKey, keyId: options.keyId ?? textOf(jwk?.['kid']) ?? null, algorithm };
@@ -70,14 +66,11 @@ function open(text: string): KeyObject {
     return jwk === null ? createPrivateKey(text) : createPrivateKey({ key: jwk, format: 'jwk' });
   } catch {
     const isEncrypted = /ENCRYPTED/.test(text);
-    throw new SidekeyError(
-      'input_invalid',
+    throw inputInvalid(
       isEncrypted ? 'The private key is encrypted with a passphrase.' : 'The private key cannot be read.',
-      {
-        hint: isEncrypted
-          ? 'decrypt it first: openssl pkey -in KEY -out PLAIN_KEY'
-          : 'a private key is PEM (PKCS#8, PKCS#1 or SEC 1), or a JWK with its "d"',
-      },
+      isEncrypted
+        ? 'decrypt it first: openssl pkey -in KEY -out PLAIN_KEY'
+        : 'a private key is PEM (PKCS#8, PKCS#1 or SEC 1), or a JWK with its "d"',
     );
   }
 }

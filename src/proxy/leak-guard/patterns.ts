@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { base64Within } from '../../lib/text.ts';
 import { maxBytes, unescaped } from './unescape.ts';
 
 /** Minimum number of characters of a guarded secret. Shorter ones occur in ordinary text by chance. */
@@ -102,12 +103,6 @@ function symbolsOf(text: string, { columns }: Alphabet): Rendering {
 function withoutPadding(secret: string): string {
   const bare = secret.replace(/={1,2}$/, '');
   return bare.length >= minGuardedLength ? bare : secret;
-}
-
-/** Returns the Base64 characters that depend only on these bytes, after `offset` other bytes. */
-function base64Within(bytes: Buffer, offset: number): string {
-  const all = Buffer.concat([Buffer.alloc(offset), bytes]);
-  return all.toString('base64').slice(Math.ceil((offset * 8) / 6), Math.floor((all.length * 8) / 6));
 }
 
 /** The table entry for the column `odd`. */

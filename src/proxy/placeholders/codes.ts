@@ -124,7 +124,9 @@ export function placeholdersOf(
   { environment }: Pick<Provider, 'environment'>,
   codes: Pick<PlaceholderCodes, 'make'>,
 ): readonly string[] {
-  const variableForms = environment.flatMap(({ placeholder }) => formsOf(placeholder));
+  const variableForms = environment.flatMap(({ placeholder }) =>
+    placeholder === null ? [] : (readForm(placeholder) ?? []),
+  );
   const forms = [...variableForms, plainForm, jwtForm];
   return [...new Set(forms.flatMap((form) => holders.map((holder) => codes.make(form, holder, grant))))];
 }
@@ -150,11 +152,6 @@ export function mintFor(
     if (form === null || grant === undefined) return template;
     return form.alphabet === accessKey && other !== undefined ? template : codes.make(form, holder, grant.id);
   };
-}
-
-function formsOf(template: string | null): readonly PlaceholderForm[] {
-  const form = template === null ? null : readForm(template);
-  return form === null ? [] : [form];
 }
 
 /**

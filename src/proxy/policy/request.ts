@@ -25,7 +25,8 @@ export class ReadRequest {
 
   /** The media type, without parameters, in lower case. Null: none. Undefined: not a media type. */
   mediaType(): string | null | undefined {
-    return mediaTypeOf(this.facts.contentType);
+    const { contentType } = this.facts;
+    return contentType === null ? null : mediaType.exec(contentType)?.[1]?.toLowerCase();
   }
 
   /** GraphQL operations of the body and the query: servers differ in which they use. Null: unread. */
@@ -67,10 +68,6 @@ function bodyOf({ upgrades, body, contentLength }: RequestFacts): BodyFacts {
 
 /** A media type with optional parameters (RFC 9110 §8.3.1). */
 const mediaType = /^\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+\/[!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*(?:;[^,]*)?$/;
-
-function mediaTypeOf(contentType: string | null): string | null | undefined {
-  return contentType === null ? null : mediaType.exec(contentType)?.[1]?.toLowerCase();
-}
 
 /** Facts about a request for policy, all known before it is forwarded. */
 export interface RequestFacts {

@@ -287,8 +287,10 @@ export class RequestStream implements ReplyOwner, BodyOwner {
       this.#service.denied(this.#client, why);
       refuse(reply, why, head.method);
     } else if (head.method === 'CONNECT') {
+      // An extended CONNECT becomes the equivalent GET (RFC 8441 §5).
+      const fields = withoutFields(head.fields, (name) => notOfWebSocket.has(name));
       const inbound = {
-        head: webSocketHead(head),
+        head: { ...head, method: 'GET', fields },
         body: null,
         client: this.#client,
         upgrades: true,
@@ -344,12 +346,6 @@ export class RequestStream implements ReplyOwner, BodyOwner {
       this.#deadline.set('body', idleMs());
     }
   }
-}
-
-/** Converts an extended CONNECT to the equivalent GET (RFC 8441 §5). */
-function webSocketHead(head: RequestHead): RequestHead {
-  const fields = withoutFields(head.fields, (name) => notOfWebSocket.has(name));
-  return { ...head, method: 'GET', fields };
 }
 
 /** Removed fields: the handshake has the proxy's own key, and no body. */
