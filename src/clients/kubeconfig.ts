@@ -24,8 +24,8 @@ const aContext = named({
   context: z.object({ cluster: z.string(), user: z.string(), namespace: z.string().optional() }),
 });
 /**
- * A user with the plugin of AWS, whose arguments are no credentials. Without its variables, which may be some,
- * or name a profile.
+ * A user with the plugin of AWS, whose arguments are no credentials. Its variables are left out, because they
+ * may be credentials or name a profile.
  */
 const aUser = named({
   user: z.object({
@@ -36,8 +36,8 @@ const aUser = named({
 });
 
 /**
- * Returns the text of a kubeconfig for the clusters that are reached through Sidekey, with its CA: only a
- * kubeconfig says which CA a cluster has. It has no credential of the user's files, because it is for commands
+ * Returns the text of a kubeconfig for the clusters that are reached through Sidekey, with its CA, because
+ * only a kubeconfig says which CA a cluster has. It has no credential of the user's files: it is for commands
  * that may not read those. Null: they name no such cluster.
  *
  * @param file where the text will be

@@ -337,7 +337,7 @@ export interface TrustFiles {
   readonly hgrcPath: string | null;
   /** Value of `APT_CONFIG`, a file that includes the file of the person; null: apt could not read it. */
   readonly aptFile: string | null;
-  /** Value of `KUBECONFIG`: our file, followed by those of the user; null: they name no cluster of the map. */
+  /** Value of `KUBECONFIG`: our file, then those of the user; null: they name no cluster of the map. */
   readonly kubeconfig: string | null;
 }
 

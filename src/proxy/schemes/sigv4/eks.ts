@@ -28,8 +28,8 @@ const sameTokenMs = 15_000;
 const maxAgeMs = 15 * 60_000;
 
 /**
- * Tokens of EKS, each a presigned URL of STS, which EKS requests to find out who signed it. The client's token
- * is only checked. The URL that is signed consists of nothing that the client sent.
+ * Tokens of EKS: presigned URLs of STS, which EKS requests to find out who signed them. The client's token is
+ * only checked. The URL that is signed consists of nothing that the client sent.
  */
 export const eks: AuthScheme<EksPlacement, never> = {
   kind: 'eks',
