@@ -89,7 +89,12 @@ async function authorizeBody(request: Request, { needsBody }: Decision): Promise
   if (mayShowInBody(request)) request.shownInBody = await placeholdersInBody(request);
   if (needsBody) await readFacts(request, config.limits.rule_body_bytes);
   request.config = await services.config();
-  const decision = await evaluate(request);
+  let decision = await evaluate(request);
+  // Other rules may apply to the grant that the body selects.
+  if (decision.needsBody && request.bodyFacts === null) {
+    await readFacts(request, config.limits.rule_body_bytes);
+    decision = await evaluate(request);
+  }
   recordSelected(request);
   await allow(request, decision);
 }

@@ -38,24 +38,35 @@ export function mayMint(
   fields: RawFields,
 ): boolean {
   if (hosts !== null && !matchesAnyPattern(hosts, authority)) return false;
-  const hasHeader = ({ name, values }: NonNullable<MintRow['header']>) =>
-    fields.some(
-      (text, index) =>
-        index % 2 === 0 &&
-        fieldNameAsRead(text) === name &&
-        matchesAny(values, fields[index + 1]!.trim().toLowerCase()),
-    );
-  if (header !== null && !hasHeader(header)) return false;
   if (
     services !== null &&
     endpointOf(authority.host)?.services.some((name) => services.includes(name)) !== true
   )
     return false;
+  if (header !== null && !hasHeader(header, services !== null, fields)) return false;
   // Some servers take the path from such a field.
   if (pathFields.length > 0) return true;
   const read = readPath(path);
   const readings = isUnread(read) ? [forgivenPath(path)] : read.loose;
   return paths.some(({ loose }) => matchesLoosely(loose, readings));
+}
+
+/**
+ * Reports whether a request has the field of a row. Of AWS, only one field that plainly names another
+ * operation is another one: nobody knows how each service reads a list or two fields.
+ */
+function hasHeader(
+  { name, values }: NonNullable<MintRow['header']>,
+  isOfAws: boolean,
+  fields: RawFields,
+): boolean {
+  const sent = fields.flatMap((text, index) => {
+    const read = index % 2 === 0 ? fieldNameAsRead(text) : '';
+    const isNamed = read === name || (isOfAws && read === 'x-amzn-target');
+    return isNamed ? [fields[index + 1]!.trim().toLowerCase()] : [];
+  });
+  if (sent.some((value) => matchesAny(values, value))) return true;
+  return isOfAws && sent.length > 0 && (sent.length > 1 || !/^\w+\.\w+$/.test(sent[0]!));
 }
 
 /**

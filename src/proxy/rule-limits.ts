@@ -48,7 +48,8 @@ export function limitsOf({ mode, limits }: LimitedRequest['decision']): readonly
 }
 
 function keyOf({ caller, grant }: LimitedRequest): QuotaKey {
-  return { agent: caller.agent, grant: grant?.id ?? '' };
+  // Minted grants count as their parent: a caller may have any number of them.
+  return { agent: caller.agent, grant: grant?.parent ?? grant?.id ?? '' };
 }
 
 /** Returns the maximum bytes of a response body; null: no limit. A domain in report mode sets no limit. */
