@@ -287,7 +287,7 @@ export class CredentialRenewal {
 }
 
 function leakKeyOf({ caller, grant, decision }: GrantedRequest) {
-  return { caller, grant: grant.id, limit: decision.leakLimit };
+  return { caller, grant: grant.parent ?? grant.id, limit: decision.leakLimit };
 }
 
 function unguardable(): SidekeyError {

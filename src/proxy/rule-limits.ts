@@ -1,3 +1,4 @@
+import type { Grant } from '../domain/grant.ts';
 import type { Identity } from '../agents/authentication.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import type { Permission } from './policy/decide.ts';
@@ -17,7 +18,7 @@ export interface LimitedRequest {
   readonly decision: Pick<Permission, 'mode' | 'limits'>;
   readonly caller: Pick<Identity, 'agent'>;
   /** Grant of the request; null: the config applies no limit to requests without a grant. */
-  readonly grant: { readonly id: string } | null;
+  readonly grant: Pick<Grant, 'id' | 'parent'> | null;
 }
 
 /**

@@ -30,16 +30,27 @@ interface Setup {
   readonly host?: string;
   readonly token?: string;
   readonly region?: string;
-  /** Name in the certificate, if it is another. */
-  readonly pinned?: string;
+  /** Whether the cluster repeats the token in its answer, with this status and to this path. */
+  readonly echoes?: boolean;
+  readonly status?: number;
+  readonly path?: string;
 }
 
-async function setup({ entry = { eks_cluster: 'prod' }, host = endpoint, token, region }: Setup = {}) {
+async function setup({
+  entry = { eks_cluster: 'prod' },
+  host = endpoint,
+  token,
+  region,
+  ...echo
+}: Setup = {}) {
   const seen: string[] = [];
   const upstream = await startUpstream(
     (request, response) => {
       seen.push(request.headers.authorization ?? 'none');
-      response.end('{"items":[]}');
+      const { authorization = '' } = request.headers;
+      if (echo.echoes !== true) return void response.end('{"items":[]}');
+      response.writeHead(echo.status ?? 200, { 'x-echo': authorization });
+      response.end(`${authorization} ${urlIn(authorization)}`);
     },
     clusterCa.issue([host]),
   );
@@ -77,7 +88,7 @@ async function setup({ entry = { eks_cluster: 'prod' }, host = endpoint, token, 
     add,
     ask: async (...authorizations: readonly string[]) => {
       const fields = authorizations.map((each) => `Authorization: ${each}\r\n`).join('');
-      client.send(`GET /api/v1/pods HTTP/1.1\r\nHost: ${authority}\r\n${fields}\r\n`);
+      client.send(`GET ${echo.path ?? '/api/v1/pods'} HTTP/1.1\r\nHost: ${authority}\r\n${fields}\r\n`);
       return client.response();
     },
   };
@@ -190,8 +201,8 @@ describe('an EKS token that was made with a placeholder', () => {
 });
 
 const changed = (from: string | RegExp, to: string) => eksUrl(usual).replace(from, to);
-const unread = 'is not a token of EKS that Sidekey reads';
-const another = 'is not one for the cluster prod that was signed with a placeholder';
+const unread = 'has no EKS token that Sidekey reads';
+const another = 'is for another cluster than prod, or was not signed with the placeholder keys';
 
 /** Each with a part of the sentence of its refusal. */
 const forged: Readonly<
@@ -230,8 +241,14 @@ const forged: Readonly<
   'for no time': [bearer(eksUrl({ ...usual, expires: 0 })), unread],
   'for a time that is no number': [bearer(eksUrl({ ...usual, expires: 'x' })), unread],
   'without a date': [bearer(changed(/&X-Amz-Date=[0-9TZ]+/, '')), unread],
-  'of 16 minutes ago': [bearer(eksUrl({ ...usual, at: now - 16 * 60_000 })), 'not of the last 15 minutes'],
-  'of a later time': [bearer(eksUrl({ ...usual, at: now + 16 * 60_000 })), 'not of the last 15 minutes'],
+  'of 16 minutes ago': [
+    bearer(eksUrl({ ...usual, at: now - 16 * 60_000 })),
+    'not made within the last 15 minutes',
+  ],
+  'of a later time': [
+    bearer(eksUrl({ ...usual, at: now + 16 * 60_000 })),
+    'not made within the last 15 minutes',
+  ],
   'with padding': [`${bearer(eksUrl(usual))}=`, unread],
   'of another version': [`Bearer k8s-aws-v2.${tokenOf(eksUrl(usual)).slice(11)}`, unread],
   'that is empty': ['Bearer k8s-aws-v1.', unread],
@@ -241,6 +258,19 @@ const forged: Readonly<
   'of a service account': ['Bearer eyJhbGciOiJSUzI1NiJ9.e30.c2ln', unread],
 };
 
+test.each([
+  ['an error page', { status: 401 }],
+  ['an echo endpoint', { path: '/headers' }],
+  ['any answer, if the domain wants that', { entry: { eks_cluster: 'prod', leak_guard: 'redact' } }],
+])('a token that a cluster repeats is removed from %s', async (_what, facts) => {
+  const { ask, seen } = await setup({ echoes: true, ...facts });
+  const answer = await ask(bearer(eksUrl(usual)));
+  const token = seen[0]!.replace('Bearer k8s-aws-v1.', '');
+  const all = JSON.stringify([answer.headers, answer.body]);
+  for (const text of [token, urlIn(seen[0]!).slice(-64)]) expect(all).not.toContain(text);
+  expect(all).toContain('x-echo');
+});
+
 describe('nothing is signed for an EKS token', () => {
   test.each(Object.entries(forged))('%s', async (_what, [authorization, sentence]) => {
     const { ask, seen, sidekey } = await setup();
@@ -249,7 +279,7 @@ describe('nothing is signed for an EKS token', () => {
     expect(problemOf(answer)).toMatchObject({
       code: 'policy_violation',
       detail: expect.stringContaining(sentence),
-      hint: expect.stringMatching(/aws eks get-token --cluster-name prod|get a new one/),
+      hint: expect.stringMatching(/--cluster-name prod|get a new one/),
     });
     expect(seen).toEqual([]);
     expect(JSON.stringify(await sidekey.audit())).not.toContain('X-Amz');
@@ -263,7 +293,7 @@ describe('nothing is signed for an EKS token', () => {
     const answer = await ask(...authorizations);
     expect(problemOf(answer)).toMatchObject({
       code: 'policy_violation',
-      detail: expect.stringMatching(/^Nothing says which EKS cluster abcdef.* is/),
+      detail: expect.stringMatching(/^The entry of abcdef.* names no EKS cluster/),
       hint: expect.stringContaining('--eks-cluster'),
     });
     expect(seen).toEqual([]);

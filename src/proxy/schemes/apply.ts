@@ -73,7 +73,7 @@ export function applyScheme(
     fields: withFields(changes?.fields ?? fields, removed, own),
     conceal: changes?.conceal,
     carriedIn: replaced,
-    secrets,
+    secrets: changes?.secrets ?? secrets,
     rewriteBody: changes?.rewriteBody,
     identity: changes?.identity,
   };

@@ -95,7 +95,10 @@ export interface UnauthenticatedRequest {
 }
 
 /** Changes that a scheme makes to one request. Absent: that part stays. */
-export interface RequestChanges extends Pick<AppliedRequest, 'conceal' | 'rewriteBody' | 'identity'> {
+export interface RequestChanges extends Pick<
+  AppliedRequest,
+  'conceal' | 'rewriteBody' | 'identity' | 'secrets'
+> {
   readonly path?: string;
   /** The client's fields, where the scheme writes into one of them. */
   readonly fields?: readonly string[];

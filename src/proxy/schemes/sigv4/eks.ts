@@ -1,7 +1,8 @@
 import type { AwsKeys } from '../../../domain/credential.ts';
 import { valuesOf } from '../../http/fields.ts';
 import type { EksPlacement } from '../../policy/domain-map.ts';
-import { type AuthScheme, factsOf, refused } from '../scheme.ts';
+import { secretsOf } from '../credential.ts';
+import { type AuthScheme, factsOf, refused, type RequestChanges } from '../scheme.ts';
 import { scopeFor } from './scope.ts';
 import {
   algorithm,
@@ -39,19 +40,28 @@ export const eks: AuthScheme<EksPlacement, never> = {
   format: ({ cluster }) => ({ eks_cluster: cluster }),
   describe: ({ cluster }) => `Authorization: Bearer … (a token for the EKS cluster ${cluster})`,
   isNeverSent: true,
-  prepare: (sealed, { cluster, region }) => ({
-    fields: [],
-    apply(request) {
-      const { now } = factsOf(request);
-      const tokens = valuesOf(request.fields, 'authorization');
-      if (tokens.length > 0) verifyToken(tokens.join(), cluster, now);
-      const host = `sts.${region}.amazonaws.com${region.startsWith('cn-') ? '.cn' : ''}`;
-      const own = regionOf(sealed.credential);
-      const at = now - (now % sameTokenMs);
-      const url = presignedUrl({ host, own, cluster, at, lifetimeS }, keysOf(sealed));
-      return { added: ['Authorization', `Bearer k8s-aws-v1.${Buffer.from(url).toString('base64url')}`] };
-    },
-  }),
+  prepare(sealed, { cluster, region }) {
+    let made: { readonly at: number; readonly changes: RequestChanges } | undefined;
+    return {
+      fields: [],
+      apply(request) {
+        const { now } = factsOf(request);
+        const tokens = valuesOf(request.fields, 'authorization');
+        if (tokens.length > 0) verifyToken(tokens.join(), cluster, now);
+        const host = `sts.${region}.amazonaws.com${region.startsWith('cn-') ? '.cn' : ''}`;
+        const own = regionOf(sealed.credential);
+        const at = now - (now % sameTokenMs);
+        if (made?.at !== at) {
+          const url = presignedUrl({ host, own, cluster, at, lifetimeS }, keysOf(sealed));
+          const token = Buffer.from(url).toString('base64url');
+          const [signature = ''] = /[0-9a-f]+$/.exec(url) ?? [];
+          const secrets = { texts: [...secretsOf(sealed.credential), token, signature] };
+          made = { at, changes: { added: ['Authorization', `Bearer k8s-aws-v1.${token}`], secrets } };
+        }
+        return made.changes;
+      },
+    };
+  },
 };
 
 /** Returns the URL in an EKS token, a character per byte; null: `Authorization` has no such token. */
@@ -77,12 +87,15 @@ function verifyToken(token: string, cluster: string, now: number): void {
   const seconds = Number(query.get('X-Amz-Expires'));
   if (url === null || host === undefined || at === null || !(seconds > 0 && seconds <= maxAgeMs / 1000)) {
     throw refused(
-      'The Authorization of the request is not a token of EKS that Sidekey reads.',
+      'The Authorization header has no EKS token that Sidekey reads.',
       `use a token of: aws eks get-token --cluster-name ${cluster}; or send no Authorization`,
     );
   }
   if (Math.abs(now - at) > maxAgeMs)
-    throw refused('The EKS token is not of the last 15 minutes.', 'get a new one, and check the clock');
+    throw refused(
+      'The EKS token was not made within the last 15 minutes.',
+      'get a new one, and check the clock',
+    );
   const [accessKeyId = ''] = (query.get('X-Amz-Credential') ?? '').split('/', 1);
   const keys = {
     accessKeyId,
@@ -92,8 +105,8 @@ function verifyToken(token: string, cluster: string, now: number): void {
   const expected = presignedUrl({ host, own: null, cluster, at, lifetimeS: seconds }, keys);
   if (partsOf(url) === partsOf(expected)) return;
   throw refused(
-    `The EKS token is not one for the cluster ${cluster} that was signed with a placeholder of Sidekey.`,
-    `have it made by: aws eks get-token --cluster-name ${cluster}, with the AWS keys that sidekey run sets`,
+    `The EKS token is for another cluster than ${cluster}, or was not signed with the placeholder keys.`,
+    `put --cluster-name ${cluster} into the kubeconfig, and use the AWS keys that sidekey run sets`,
   );
 }
 

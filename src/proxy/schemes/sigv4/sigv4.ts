@@ -119,7 +119,7 @@ export function planSigning(request: RequestHead, rule: EndpointRule, region: st
   if (regionOfCluster(request.authority.host) !== null) {
     const host = authorityText(request.authority);
     const hint = remedy('domain.allow', { host, grant: null, eks_cluster: null });
-    throw refused(`Nothing says which EKS cluster ${host} is, so no token can be signed for it.`, hint);
+    throw refused(`The entry of ${host} in the domain map names no EKS cluster.`, hint);
   }
   const presigned = parsePresigned(request.path);
   const authorizations = valuesOf(request.fields, 'authorization');
