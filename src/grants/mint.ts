@@ -1,10 +1,17 @@
 import { recordChange } from '../audit/log.ts';
 import type { AuditEvent } from '../domain/event.ts';
-import { type AwsKeys, type Credential, secretText, withoutToken } from '../domain/credential.ts';
+import {
+  type AwsKeys,
+  type Credential,
+  type SealedCredential,
+  secretText,
+  withoutToken,
+} from '../domain/credential.ts';
 import { type Grant, hasEnded, titleOf } from '../domain/grant.ts';
 import { SidekeyError } from '../lib/errors.ts';
 import { grantEvent } from './activity.ts';
 import { createFingerprint } from '../proxy/schemes/apply.ts';
+import { isWithin as covers, patternsOf } from '../proxy/policy/domain-map.ts';
 import { regionOf } from '../proxy/schemes/sigv4/sigv4.ts';
 import { grantGone, keepGrant, type KeepState } from './keep.ts';
 import { isWithin } from './refresh.ts';
@@ -63,13 +70,13 @@ export async function mintGrant(
   // The answer to a request that was sent before a revocation, or with scopes that the grant has lost since.
   if (root === null || root.state === 'revoked' || !isWithin(parent.scopes, root.scopes)) throw grantGone();
   const expiresAt = Math.min(ends.expiresAt ?? Infinity, at + ends.maxMs);
-  const credential =
+  const sealed =
     typeof secret === 'object' && 'accessKeyId' in secret
-      ? { ...secret, type: 'aws' as const, region: await regionBelow(root.id, grants), expiresAt }
-      : credentialOf(secret, { at, expiresAt, isRevocable });
+      ? await keysBelow(root.id, grants, { ...secret, expiresAt, audience })
+      : { credential: credentialOf(secret, { at, expiresAt, isRevocable }), audience };
   const fingerprint = (text: string) => vault.mac('credential-fingerprint', text);
   // The ID and name follow from the credential, so that two processes never store it twice: see `keepGrants`.
-  const id = uuidOf(fingerprint([root.id, mint, lease?.id, secretText(credential)].join('\n')));
+  const id = uuidOf(fingerprint([root.id, mint, lease?.id, secretText(sealed.credential)].join('\n')));
   const existing = await grants.current(id);
   if (existing?.state === 'active' && existing.expiresAt! >= expiresAt)
     return { grant: existing, isNew: false };
@@ -85,7 +92,6 @@ export async function mintGrant(
     parent: root.id,
     mint,
   };
-  const sealed = { credential, audience };
   const { grant, replaced } = await keepGrant(
     state,
     { wanted, sealed, newId: id },
@@ -146,11 +152,21 @@ async function assertRoom({ root, mint, lease, id }: MintPlace, { store, now }: 
   );
 }
 
-/** Keys of a role are for no more regions than the keys that asked for them. */
-async function regionBelow(root: string, grants: KeepState['grants']): Promise<string | null> {
+/** Returns keys of AWS for no more hosts and regions than those of the parent. */
+async function keysBelow(
+  root: string,
+  grants: KeepState['grants'],
+  { audience, ...keys }: AwsKeys & Pick<MintRequest, 'audience' | 'expiresAt'>,
+): Promise<SealedCredential> {
   const opened = await grants.read(root);
   if (opened === null) throw grantGone();
-  return regionOf(opened.sealed.credential);
+  const { audience: reached, credential } = opened.sealed;
+  const within = (some: readonly string[], all: readonly string[]) =>
+    patternsOf(some).flatMap((pattern) => (covers(all, pattern) ? [pattern.text] : []));
+  return {
+    credential: { ...keys, type: 'aws', region: regionOf(credential) },
+    audience: [...new Set([...within(audience, reached), ...within(reached, audience)])],
+  };
 }
 
 function credentialOf(

@@ -170,9 +170,10 @@ async function setup() {
       agents: authentication,
       limits: { ...defaultLimits, head_fields: maxFields },
       provider: providerOf,
+      mayMint: () => false,
       placementFor: (_name, to) => placementAt(provider.inject, to),
       redactPath: createPathRedactor({ names: ['acme'], get: providerOf }),
-    } as ConfigSnapshot;
+    } as Partial<ConfigSnapshot> as ConfigSnapshot;
   }
 
   const services = {

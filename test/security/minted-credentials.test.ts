@@ -406,3 +406,57 @@ test('HTTP/2 shows no credential in interim heads, the head, the body or trailer
   expect(JSON.parse(seen.body)).toMatchObject({ sku: 'free', token: expect.stringMatching(/^sidekey/) });
   expectNothingOf(JSON.stringify(seen));
 });
+
+test('a limit for each grant counts the requests of minted grants too', async () => {
+  let made = 0;
+  const limited = { paths: ['/use'], limits: [{ requests_per_day: 2, per: 'grant' }] };
+  const { get } = await startMinting(
+    [row],
+    (request, response) => {
+      const token = `S3cret-of-Session-${(made += 1)}-abcdefXYZ`;
+      response.end(request.url === '/token' ? JSON.stringify({ token }) : 'done');
+    },
+    { domainOf: () => ({ rules: [{ paths: ['/token'] }, limited] }) },
+  );
+  const statuses = [(await get('/use')).status];
+  for (let n = 0; n < 2; n += 1) {
+    const { token } = JSON.parse((await get('/token')).body) as { token: string };
+    statuses.push((await get('/use', { headers: { authorization: `Bearer ${token}` } })).status);
+  }
+  expect(statuses).toEqual([200, 200, 429]);
+});
+
+test('a grant that the body selects is judged by the body too', async () => {
+  const { get, sidekey, api, asked } = await startMinting(
+    [{ ...row, as: 'placeholder' }],
+    (request, response) => response.end(request.url === '/token' ? JSON.stringify(answer) : 'done'),
+    {
+      provider: { placeholders: ['header', 'body'] },
+      domainOf: () => ({
+        rules: [
+          { paths: ['/token'] },
+          { labels: ['b'], methods: ['DELETE'], outcome: 'deny' },
+          { labels: ['b'], form: { a: ['2'] }, outcome: 'deny' },
+          { paths: ['/**'] },
+        ],
+      }),
+    },
+  );
+  const other = await sidekey.grant([api.authority], { name: 'b', provider: 'acme' });
+  await sidekey.proxy.state.store.grantPolicies.set(other.id, { labels: ['b'] });
+  const minted = await get('/token', { headers: { 'sidekey-grant': 'b' } });
+  const { token } = JSON.parse(minted.body) as { token: string };
+  const post = (body: string) =>
+    get('/use', {
+      method: 'POST',
+      body,
+      headers: {
+        'content-type': 'application/x-www-form-urlencoded',
+        'content-length': String(body.length),
+      },
+    });
+  expect((await post(`a=1&token=${token}`)).status).toBe(200);
+  for (const body of [`a=2&token=${token}`, `_method=DELETE&token=${token}`])
+    expect((await post(body)).status, body).toBe(403);
+  expect(asked.filter(({ target }) => target === '/use')).toHaveLength(1);
+});

@@ -107,8 +107,9 @@ for (const [name, open, isMissing] of databases)
       ['the expiry in the response, without a lease', 30 * minute, 60 * minute, false, 30 * minute],
     ])('ends at %s, if that is first', async (_case, stated, maxMs, hasLease, ends) => {
       const { first, lease, request } = await setup(open);
+      const { audience } = parentSecret;
       const expiresAt = stated === null ? null : start + stated;
-      const made = request({ expiresAt, maxMs, lease: hasLease ? lease : null });
+      const made = request({ expiresAt, maxMs, audience, lease: hasLease ? lease : null });
       for (const secret of ['s', { username: 'u', password: 'p' }, awsKeys])
         expect(await mintGrant({ ...made, secret }, first)).toMatchObject({ expiresAt: start + ends });
     });
@@ -118,20 +119,23 @@ for (const [name, open, isMissing] of databases)
       ['any region', parentSecret.credential, null],
     ])('stores keys of AWS for %s, and reads them again', async (_case, credential, region) => {
       const { first, second, request } = await setup(open);
-      const parent = await first.grants.add({ ...wanted, name: 'aws' }, { ...parentSecret, credential });
-      const child = await mintGrant(request({ parent, secret: awsKeys, maxMs: 5 * minute }), first);
+      const parent = await first.grants.add(
+        { ...wanted, name: 'aws' },
+        { credential, audience: ['api.acme.test', 'other.test'] },
+      );
+      const audience = ['*.acme.test', 'elsewhere.test'];
+      const keysFor = (fields: Partial<MintRequest>) => request({ maxMs: 5 * minute, audience, ...fields });
+      const child = await mintGrant(keysFor({ parent, secret: awsKeys }), first);
       const next = { ...awsKeys, secretAccessKey: 'next-secret' };
-      const below = await mintGrant(request({ parent: child, secret: next, maxMs: 5 * minute }), first);
+      const below = await mintGrant(keysFor({ parent: child, secret: next }), first);
       expect(below).toMatchObject({ type: 'aws', parent: parent.id });
       for (const [{ id }, keys] of [
         [child, awsKeys],
         [below, next],
       ] as const)
-        expect((await second.grants.read(id))?.sealed.credential).toEqual({
-          ...keys,
-          type: 'aws',
-          region,
-          expiresAt: start + 5 * minute,
+        expect((await second.grants.read(id))?.sealed).toEqual({
+          credential: { ...keys, type: 'aws', region, expiresAt: start + 5 * minute },
+          audience: ['api.acme.test'],
         });
     });
 
