@@ -453,6 +453,45 @@ test('no spelling of a request to STS shows the keys', async () => {
   }
 });
 
+/** Requests that some service of AWS may read as the named operation: host, path, and fields. */
+const spelledOperations: readonly (readonly [
+  host: string,
+  path: string,
+  headers?: Record<string, string>,
+])[] = [
+  ['codepipeline', '/', { 'x-amzn-target': 'CodePipeline_20150709.PollForJobs' }],
+  ['codepipeline', '/', { 'x-amz-target': 'PollForJobs' }],
+  ['codepipeline', '/', { 'X-Amz-Target': ' codepipeline_20150709.pollforjobs ' }],
+  ['ssm', '/', { 'x-amz-target': 'AmazonSSM.GetParameter, AmazonSSM.GetAccessToken' }],
+  ['ssm', '/', { 'x-amz-target': 'AmazonSSM.GetAccessToken, AmazonSSM.GetParameter' }],
+  ['ssm', '/', { 'x-amz-target': '"AmazonSSM.GetAccessToken"' }],
+  ['ssm', '/', { 'x-amz-target': 'AmazonSSM.GetParameter', 'x-amzn-target': 'AmazonSSM.GetAccessToken' }],
+  ['cognito-identity', '/', { x_amz_target: 'AWSCognitoIdentityService.GetCredentialsForIdentity' }],
+  ['codepipeline', '/service/CodePipeline_20150709/operation/PollForJobs'],
+  ['codepipeline', '/service/CodePipeline_20150709/operation/GetJobDetails'],
+  ['gamelift', '/v1/service/GameLift/operation/CreateBuild'],
+  ['cognito-identity', '/a/b/service/AWSCognitoIdentityService/operation/GetCredentialsForIdentity'],
+];
+
+test('no spelling of an operation shows the keys', async () => {
+  const keys = { accessKeyId: id, secretAccessKey: secret, sessionToken: token };
+  const upper = { AccessKeyId: id, SecretAccessKey: secret, SecretKey: secret, SessionToken: token };
+  const artifacts = [{ data: { artifactCredentials: keys } }];
+  const body = JSON.stringify({
+    Credentials: upper,
+    UploadCredentials: upper,
+    jobs: artifacts,
+    jobDetails: keys,
+  });
+  const { get } = await start((_, response) => response.end(body));
+  for (const [host, path, headers = {}] of spelledOperations) {
+    const seen = await get(`${host}.${region}`, path, { method: 'POST', headers, body: '{}' });
+    expectNothing(seen.all, `${path} ${JSON.stringify(headers)}`);
+  }
+  const other = { method: 'POST', headers: { 'x-amz-target': 'AmazonSSM.GetParameter' }, body: '{}' };
+  expect((await get(`ssm.${region}`, '/', other)).body).toBe(body);
+});
+
 test('answers of other services are left as they are, also of a bucket that is called sts', async () => {
   const { get, minted } = await start((_, response) =>
     response.setHeader('ETag', '"x"').end(asResult(credentials)),
