@@ -52,6 +52,7 @@ export function kubeconfigFor(
   domains: readonly Domain[],
   authorityPem: string,
 ) {
+  if (!domains.some(({ action }) => action.kind === 'grant')) return null;
   const ofUser = userFiles(parent).filter((each) => each !== file);
   const files = ofUser.flatMap((each) => kubeconfig.safeParse(parsed(each)).data ?? []);
   const map = createDomainMap(domains);

@@ -132,4 +132,14 @@ describe('the kubeconfig of a run', () => {
     expect(await written({ clusters: [cluster('local', 'https://127.0.0.1:6443')] })).toBeNull();
     expect(await written()).toBeNull();
   });
+
+  test('is not searched for if no entry of the map has a grant', () => {
+    const parent = {
+      get KUBECONFIG(): string {
+        throw new Error('read');
+      },
+    };
+    expect(kubeconfigFor('/ours', parent, [domain('a.eks.amazonaws.com', 'tunnel')], pem)).toBeNull();
+    expect(() => kubeconfigFor('/ours', parent, domains, pem)).toThrow('read');
+  });
 });
