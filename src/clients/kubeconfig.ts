@@ -17,9 +17,7 @@ const kubeconfig = z.object({
 });
 
 const named = <T extends z.ZodRawShape>(shape: T) => z.object({ name: z.string(), ...shape });
-const aCluster = named({
-  cluster: z.object({ server: z.string(), 'tls-server-name': z.string().optional() }),
-});
+const aCluster = named({ cluster: z.object({ server: z.string() }) });
 const aContext = named({
   context: z.object({ cluster: z.string(), user: z.string(), namespace: z.string().optional() }),
 });
@@ -29,9 +27,13 @@ const aContext = named({
  */
 const aUser = named({
   user: z.object({
-    exec: z
-      .looseObject({ command: z.string().regex(/(?:^|[\\/])aws(?:-iam-authenticator)?(?:\.exe)?$/) })
-      .transform((exec) => ({ ...exec, env: [] })),
+    exec: z.object({
+      apiVersion: z.string().nullish(),
+      command: z.string().regex(/(?:^|[\\/])aws(?:-iam-authenticator)?(?:\.exe)?$/),
+      args: z.array(z.string()).nullish(),
+      interactiveMode: z.string().nullish(),
+      provideClusterInfo: z.boolean().nullish(),
+    }),
   }),
 });
 
@@ -50,6 +52,7 @@ export function kubeconfigFor(
   domains: readonly Domain[],
   authorityPem: string,
 ) {
+  if (!domains.some(({ action }) => action.kind === 'grant')) return null;
   const ofUser = userFiles(parent).filter((each) => each !== file);
   const files = ofUser.flatMap((each) => kubeconfig.safeParse(parsed(each)).data ?? []);
   const map = createDomainMap(domains);

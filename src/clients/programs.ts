@@ -193,6 +193,7 @@ export const clients: readonly Client[] = [
     notes: [
       "On macOS and Windows, Go uses only the system's trust store: add the CA there.",
       'kubectl config writes into the file of the run, which ends with it.',
+      'In a shell of sidekey env, kubectl config and aws eks update-kubeconfig write into a file that the next env overwrites.',
     ],
     seen: [
       { what: 'net/http', test: 'languages' },

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { readdir, readFile, realpath, rename, stat, unlink, writeFile } from 'node:fs/promises';
+import { readdir, readFile, realpath, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
 import { isIPv6 } from 'node:net';
 import { homedir } from 'node:os';
 import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path';
@@ -71,7 +71,8 @@ export async function writeTrustFiles(
   if (apt !== null) await writeWhole(aptFile, apt);
   const kubeFile = join(folder, 'kubeconfig');
   const kubeconfig = kubeconfigFor(kubeFile, parent, domains, authorityPem);
-  if (kubeconfig !== null) await writeWhole(kubeFile, kubeconfig.text);
+  if (kubeconfig === null) await rm(kubeFile, { force: true });
+  else await writeWhole(kubeFile, kubeconfig.text);
   const wget = await ownWgetFile(parent, join(folder, 'wgetrc'));
   return {
     caFile: join(folder, 'ca.pem'),

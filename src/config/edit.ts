@@ -29,7 +29,8 @@ export interface DomainEdit {
 const settings = ['allow_plain_http', 'eks_cluster'] as const;
 
 /**
- * Allows the hosts of a pattern the credential of a grant.
+ * Allows the hosts of a pattern the credential of a grant. An entry keeps its `eks_cluster` unless `more` has
+ * another one.
  *
  * @throws SidekeyError `input_invalid` for an invalid pattern or name; `config_invalid` if the text is not
  * YAML, or cannot be edited without changing other parts.
@@ -45,7 +46,9 @@ export function allowDomain(
       hint: hintOf`letters, digits, dots, dashes and underscores; ${remedy('grant.list')} shows the names`,
     });
   }
-  const set = Object.entries(more).filter((pair): pair is [string, string | true] => Boolean(pair[1]));
+  const { eks_cluster: kept } = asMap(lookUp(text, pattern).current);
+  const all = { ...more, eks_cluster: more.eks_cluster ?? kept };
+  const set = Object.entries(all).filter((pair): pair is [string, string | true] => Boolean(pair[1]));
   return put(text, pattern, { grant, ...Object.fromEntries(set) });
 }
 

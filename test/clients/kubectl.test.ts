@@ -68,7 +68,8 @@ async function startCluster(sts: AwsDouble) {
   return { port, refused, url };
 }
 
-async function setup() {
+/** @param env variables of the plugin: `update-kubeconfig` writes them only with a profile */
+async function setup(env?: readonly object[]) {
   const sts = await startAwsDouble(realKeys);
   const cluster = await startCluster(sts);
   const authority = `${endpoint}:${cluster.port}`;
@@ -89,7 +90,7 @@ async function setup() {
     apiVersion: 'client.authentication.k8s.io/v1beta1',
     command: 'aws',
     args: ['--region', 'eu-west-1', 'eks', 'get-token', '--cluster-name', 'prod', '--output', 'json'],
-    env: [{ name: 'AWS_PROFILE', value: 'of-the-person' }],
+    env,
     interactiveMode: 'IfAvailable',
   };
   const entry = {
@@ -119,12 +120,16 @@ async function setup() {
   };
 }
 
+const profile = [{ name: 'AWS_PROFILE', value: 'of-the-person' }];
+
 describe.skipIf(missing !== false)(`kubectl${missing === false ? '' : ` (${missing})`}`, () => {
   test.each([
-    ['confined', []],
-    ['not confined', ['--no-isolate']],
-  ])('reads pods with no key on the machine, %s', { timeout: 120_000 }, async (_how, options) => {
-    const { run, cluster, sts } = await setup();
+    ['confined', [], undefined],
+    ['confined, with a profile', [], profile],
+    ['not confined', ['--no-isolate'], undefined],
+    ['not confined, with a profile', ['--no-isolate'], profile],
+  ])('reads pods with no key on the machine, %s', { timeout: 120_000 }, async (_how, options, env) => {
+    const { run, cluster, sts } = await setup(env);
     const version = await run(['kubectl', 'get', '--raw', '/version'], options);
     if (version.exit !== 0) throw new Error(version.stderr);
     expect(version.stdout).toContain('v1.32.0-eks');

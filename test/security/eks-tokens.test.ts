@@ -7,16 +7,19 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { Credential } from '../../src/domain/credential.ts';
 import { mintGrant } from '../../src/grants/mint.ts';
+import { isWithin } from '../../src/proxy/policy/domain-map.ts';
 import { anyone, placeholderCodes, plainForm, readForm } from '../../src/proxy/placeholders/codes.ts';
 import { secretPlaceholder } from '../../src/proxy/schemes/sigv4/eks.ts';
 import { shippedFile } from '../../src/lib/package-files.ts';
 import { readFile } from 'node:fs/promises';
+import { awsDefinition } from '../support/aws/catalog-mints.ts';
 import { eksUrl, type EksTokenFacts, tokenOf, urlOfAuthenticator } from '../support/aws/eks.ts';
 import { makeTestAuthority } from '../support/certificates.ts';
 import { openTunnel, problemOf } from '../support/raw-client.ts';
 import { startSidekey } from '../support/sidekey.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 import { startUpstream } from '../support/upstream.ts';
+import { patternOf } from '../unit/proxy/policy/policy-for-test.ts';
 
 const now = Date.parse('2026-11-28T10:20:37Z');
 const realKeys = { id: 'AKIAREALREALREALREAL', secret: 'the/real+secret/of/the/grant+0123456789a' };
@@ -184,7 +187,7 @@ describe('an EKS token that was made with a placeholder', () => {
       expect(told).not.toContain(secret);
   });
 
-  test.each([
+  const clusters = [
     [
       'eu-west-1.eks.amazonaws.com',
       'ab.sk1.us-gov-west-1.eks.amazonaws.com',
@@ -192,7 +195,22 @@ describe('an EKS token that was made with a placeholder', () => {
     ],
     ['China', 'ab.yl4.cn-north-1.eks.amazonaws.com.cn', 'sts.cn-north-1.amazonaws.com.cn'],
     ['a dual-stack endpoint', 'ab.eks-cluster.ap-south-2.api.aws', 'sts.ap-south-2.amazonaws.com'],
-  ])('is for STS in the region of %s', async (_what, host, sts) => {
+    [
+      'a dual-stack endpoint in China',
+      'ab.eks-cluster.cn-north-1.api.amazonwebservices.com.cn',
+      'sts.cn-north-1.amazonaws.com.cn',
+    ],
+  ] as const;
+  test.each(clusters)(
+    'in %s may use a grant of the provider aws, and keys of its roles',
+    async (_what, host) => {
+      const { audience, mints } = await awsDefinition();
+      const roles = mints.find(({ name }) => name === 'sts')!.goes_to;
+      for (const hosts of [audience, roles]) expect(isWithin(hosts, patternOf(host))).toBe(true);
+    },
+  );
+
+  test.each(clusters)('is for STS in the region of %s', async (_what, host, sts) => {
     const { ask, seen } = await setup({ host });
     await ask();
     expect(urlIn(seen[0]!)).toContain(`https://${sts}/?`);

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { secretPlaceholder } from '../../src/proxy/schemes/sigv4/eks.ts';
-import { awsMinting } from '../support/aws/catalog-mints.ts';
+import { awsDefinition, awsMinting } from '../support/aws/catalog-mints.ts';
 import { makeTestAuthority } from '../support/certificates.ts';
 import { seenBy } from '../support/minting.ts';
 import { startSidekey } from '../support/sidekey.ts';
@@ -30,6 +30,7 @@ const hosts = [
   'sts.amazonaws.com',
   'sts.cn-north-1.amazonaws.com.cn',
   'sts.eu-west-1.api.aws',
+  'sts.cn-north-1.api.amazonwebservices.com.cn',
   'eks-auth.eu-west-1.api.aws',
 ];
 
@@ -40,9 +41,7 @@ async function start(answer: (request: IncomingMessage, response: ServerResponse
   }, authority.issue(hosts));
   const folder = await tempFolder();
   await writeFile(join(folder, 'aws-ca.pem'), authority.cert);
-  const everywhere = ['*.amazonaws.com', '*.amazonaws.com.cn', '*.api.aws'].map(
-    (host) => `${host}:${api.port}`,
-  );
+  const everywhere = (await awsDefinition()).audience.map((host) => `${host}:${api.port}`);
   const sidekey = await startSidekey({
     folder,
     domains: Object.fromEntries(everywhere.map((host) => [host, { grant: 'aws' }])),
@@ -121,6 +120,13 @@ const answers: readonly (readonly [string, string, string, Record<string, string
   ],
   ['AssumeRole of FIPS', `sts-fips.${region}`, '/', {}, sts('AssumeRole', keysOf(user))],
   ['AssumeRole of China', 'sts.cn-north-1.amazonaws.com.cn', '/', {}, sts('AssumeRole', keysOf(user))],
+  [
+    'AssumeRole of IPv6 in China',
+    'sts.cn-north-1.api.amazonwebservices.com.cn',
+    '/',
+    {},
+    sts('AssumeRole', keysOf(user)),
+  ],
   ['AssumeRole of IPv6', 'sts.eu-west-1.api.aws', '/', {}, sts('AssumeRole', keysOf(user))],
   [
     'AssumeRoleWithWebIdentity',

@@ -190,10 +190,11 @@ function moveOf(there: Domain, entry: string, reference: string): DomainChanges[
 }
 
 /** Returns the action that writes an entry. */
-function entryRemedy({ action, pattern: { text: host } }: Domain): Remedy {
+function entryRemedy({ action, as, pattern: { text: host } }: Domain): Remedy {
   if (action.kind !== 'grant') return remedy(`domain.${action.kind}`, { host });
   const { grant, allowPlainHttp } = action;
-  return remedy('domain.allow', { host, grant, allow_plain_http: allowPlainHttp || undefined });
+  const more = { allow_plain_http: allowPlainHttp || undefined, eks_cluster: as?.cluster };
+  return remedy('domain.allow', { host, grant, ...more });
 }
 
 /** Returns the narrowest existing entry that covers the hosts of a pattern. */

@@ -151,15 +151,19 @@ const faults: readonly Fault[] = [
 /**
  * Returns the error for a failed handshake, or a failed connection after it.
  *
- * @param hasCa whether `upstream.ca` lists certificates
+ * @param caKey key of the config that lists trust anchors for the peer; null: none does
  * @param isOpen whether the handshake was over
  */
-export function tlsFault(peer: Peer, cause: Error, { hasCa = false, isOpen = false } = {}): SidekeyError {
+export function tlsFault(
+  peer: Peer,
+  cause: Error,
+  { caKey = null, isOpen = false }: { caKey?: string | null; isOpen?: boolean } = {},
+): SidekeyError {
   const refused = clientCertificateRefused(peer, cause);
   if (refused !== null) return refused;
   const code = 'code' in cause ? systemCode(cause) : cause.message;
   const fault =
-    unknownIssuer(code, hasCa) ??
+    unknownIssuer(code, caKey) ??
     otherName(peer, cause) ??
     faults.find((known) => known.code.test(code) || known.code.test(cause.message));
   const isClosed = fault === closed;
@@ -169,17 +173,17 @@ export function tlsFault(peer: Peer, cause: Error, { hasCa = false, isOpen = fal
   return new SidekeyError('upstream_tls', sentence, { hint, cause });
 }
 
-const ownCa = 'upstream.ca (for this host alone: upstream.host_ca)';
-
 /** Returns the fault of a chain that ends at no trust anchor; null: another fault. */
-function unknownIssuer(code: string, hasCa: boolean): Omit<Fault, 'code'> | null {
-  const none = hasCa ? 'no certificate in upstream.ca is of its issuer: ' : '';
+function unknownIssuer(code: string, caKey: string | null): Omit<Fault, 'code'> | null {
+  const none = caKey === null ? '' : `no certificate in ${caKey} is of its issuer: `;
+  const key = caKey ?? 'upstream.ca';
+  const ownCa = key === 'upstream.ca' ? `${key} (for this host alone: upstream.host_ca)` : key;
   switch (code) {
     // OpenSSL reports this code only for a chain of one certificate.
     case 'UNABLE_TO_VERIFY_LEAF_SIGNATURE':
       return {
         reason: 'it sent one certificate, and no issuer of that is trusted',
-        hint: `${none}if a company’s or a private CA issued it, add the certificate of that CA to ${ownCa}; if a public CA did, the server lacks the intermediate certificate: ${tellOperator}, and add that one to upstream.ca until then`,
+        hint: `${none}if a company’s or a private CA issued it, add the certificate of that CA to ${ownCa}; if a public CA did, the server lacks the intermediate certificate: ${tellOperator}, and add that one to ${key} until then`,
       };
     case 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY':
     case 'SELF_SIGNED_CERT_IN_CHAIN':
@@ -191,12 +195,12 @@ function unknownIssuer(code: string, hasCa: boolean): Omit<Fault, 'code'> | null
     case 'DEPTH_ZERO_SELF_SIGNED_CERT':
       return {
         reason: 'its certificate is self-signed',
-        hint: 'if you know this server, add its own certificate to upstream.ca',
+        hint: `if you know this server, add its own certificate to ${key}`,
       };
     case 'UNABLE_TO_GET_ISSUER_CERT':
       return {
         reason: 'an intermediate certificate is known, and its root is not',
-        hint: 'add the root certificate to upstream.ca too: an intermediate one is not enough',
+        hint: `add the root certificate to ${key} too: an intermediate one is not enough`,
       };
     default:
       return null;

@@ -38,7 +38,7 @@ export type UpstreamClient = ReturnType<typeof createUpstreamClient>;
 
 /** @throws SidekeyError `config_invalid` if trust anchors or client certificates cannot be used */
 export function createUpstreamClient(options: UpstreamClientOptions) {
-  const { resolve, limits, proxy = null, noProxy = { hosts: [], blocks: [] } } = options;
+  const { ca, hostCa, resolve, limits, proxy = null, noProxy = { hosts: [], blocks: [] } } = options;
   const blocks = options.privateAddresses.map(parseCidr).filter((block) => block !== null);
   const isSelf = (address: string, port: number) =>
     options.ownPorts().includes(port) && isLocalAddress(address);
@@ -49,11 +49,11 @@ export function createUpstreamClient(options: UpstreamClientOptions) {
     proxy,
     exceptions: noProxy,
   });
-  const trust = createTrust(options.ca, options.clientCertificates, options.hostCa);
+  const trust = createTrust(ca, options.clientCertificates, hostCa);
   const dialer = createDialer({
     route,
     trust,
-    hasCa: options.ca.length > 0,
+    caKey: (host) => (hostCa?.has(host) ? `upstream.host_ca.${host}` : ca.length > 0 ? 'upstream.ca' : null),
     timeoutMs: limits.upstream_connect,
     proxy: proxy === null ? null : { proxy, addresses: proxyAddresses(proxy, resolve, isSelf) },
   });

@@ -12,8 +12,8 @@ import { type Handshakes, openTls, sessionsByIdentity, waitForEvent } from './tl
 interface DialerOptions {
   readonly route: Router;
   readonly trust: Handshakes['trust'];
-  /** True if `upstream.ca` lists certificates. For hints. */
-  readonly hasCa?: boolean;
+  /** Returns the key of the config that lists trust anchors for a host; null: none does. For hints. */
+  readonly caKey?: (host: string) => string | null;
   /** Milliseconds for name look-up, TCP, tunnel and TLS together. */
   readonly timeoutMs: number;
   /** Null without a parent proxy. */
@@ -65,14 +65,14 @@ interface Dialing {
 /** The state that all connections of a dialer share. */
 interface DialerState {
   readonly handshakes: Handshakes;
-  readonly hasCa: boolean;
+  readonly caKey: (host: string) => string | null;
   readonly clock: Clock;
 }
 
 /** Creates a dialer that resumes TLS sessions. */
 export function createDialer(options: DialerOptions): Dialer {
-  const { route, trust, timeoutMs, proxy, hasCa = false, clock = systemClock } = options;
-  const state: DialerState = { handshakes: { trust, sessions: sessionsByIdentity(clock) }, hasCa, clock };
+  const { route, trust, timeoutMs, proxy, caKey = () => null, clock = systemClock } = options;
+  const state: DialerState = { handshakes: { trust, sessions: sessionsByIdentity(clock) }, caKey, clock };
 
   async function dial(peer: Peer, how: Omit<Dialing, 'signal'>): Promise<Socket> {
     const signal = AbortSignal.timeout(timeoutMs);
@@ -208,12 +208,12 @@ async function handshakeDone(
   socket: Socket,
   peer: Peer,
   signal: AbortSignal,
-  { hasCa }: DialerState,
+  { caKey }: DialerState,
 ): Promise<void> {
   try {
     await waitForEvent(socket, 'secureConnect', signal);
   } catch (error) {
-    throw error === signal.reason ? error : tlsFault(peer, error as Error, { hasCa });
+    throw error === signal.reason ? error : tlsFault(peer, error as Error, { caKey: caKey(peer.host) });
   }
 }
 

@@ -202,7 +202,7 @@ export function createTrust(
   certificates: readonly ClientCertificate[] = [],
   ofHosts: ReadonlyMap<string, string> | null = new Map(),
 ): (peer: Peer) => SecureContext {
-  certificates.forEach(assertUsable);
+  if (ofHosts !== null) certificates.forEach(assertUsable);
   const byPattern = createPatternMap(certificates);
   const ofPatterns = new Map<ClientCertificate | null, SecureContext>();
   const ofGrants = new WeakMap<ClientIdentity, SecureContext>();
@@ -253,7 +253,7 @@ const pemHeader = '-----BEGIN CERTIFICATE-----';
  * @throws SidekeyError `config_invalid` if the file cannot be read or has none
  */
 export function readAnchors(file: string, key = 'upstream.ca'): string {
-  const hint = `${key} takes paths of PEM files with CERTIFICATE blocks`;
+  const hint = `give ${key} the path of a PEM file with CERTIFICATE blocks`;
   try {
     const [, ...blocks] = readFileSync(file, 'utf8').split(pemHeader);
     if (blocks.length === 0) {

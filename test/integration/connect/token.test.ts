@@ -156,6 +156,11 @@ describe('connect --token', () => {
       'used the grant old, also over plain http',
       'allow x.example.com:8443 --grant old --allow-plain-http',
     ],
+    [
+      ['allow', 'x.eu-west-1.eks.amazonaws.com', '--grant', 'old', '--eks-cluster', 'prod'],
+      'used the grant old, EKS cluster prod',
+      'allow x.eu-west-1.eks.amazonaws.com --grant old --eks-cluster prod',
+    ],
     [['deny', 'x.example.com:8443'], 'was refused', 'deny x.example.com:8443'],
     [
       ['tunnel', 'x.example.com:8443'],
@@ -173,12 +178,16 @@ describe('connect --token', () => {
       const { at } = await keyed({}, () => true);
       await at.run(['domain', ...entry]);
       const before = await at.json(['domain', 'list']);
-      const named = ['--allowed-domains', 'x.example.com:8443', '--widen', '--replace'];
+      const host = undo.split(' ')[1]!;
+      const named = ['--allowed-domains', host, '--widen', '--replace'];
       const connect = () => at.run(['connect', 'corp', ...named], { input: 'the-key' });
       expect((await connect()).stderr).toContain(
-        `Note: x.example.com:8443 ${was}, and now uses the grant corp.\n  → if that is not meant: sidekey domain ${undo}\n`,
+        `Note: ${host} ${was}, and now uses the grant corp.\n  → if that is not meant: sidekey domain ${undo}\n`,
       );
       expect((await connect()).stderr).not.toContain('now uses');
+      expect((await readFile(at.configFile, 'utf8')).includes('eks_cluster: prod')).toBe(
+        entry.includes('prod'),
+      );
       expect(await at.run(['domain', ...undo.split(' ')])).toMatchObject({ exit: 0 });
       expect(await at.json(['domain', 'list'])).toEqual(before);
     },

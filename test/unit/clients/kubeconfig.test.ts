@@ -43,7 +43,11 @@ const fileWith = (server: string, current: string) => ({
 
 describe('the kubeconfig of a run', () => {
   test('has the intercepted clusters with the CA of Sidekey alone, and what belongs to them', async () => {
-    const theirs = { 'certificate-authority-data': 'dGhlaXJz', 'proxy-url': 'http://p.test' };
+    const theirs = {
+      'certificate-authority-data': 'dGhlaXJz',
+      'proxy-url': 'http://p.test',
+      'tls-server-name': 'other.test',
+    };
     const file = {
       clusters: [
         cluster('eks', 'https://a.gr7.eu-west-1.eks.amazonaws.com', theirs),
@@ -70,7 +74,7 @@ describe('the kubeconfig of a run', () => {
         cluster('insecure', 'https://b.eks.amazonaws.com:443', ours),
       ],
       contexts: [context('at-eks', 'eks'), context('more', 'insecure')],
-      users: ['eks', 'insecure'].map((name) => ({ name, user: { exec: { ...exec, env: [] } } })),
+      users: ['eks', 'insecure'].map((name) => ({ name, user: { exec } })),
       'current-context': 'at-eks',
     });
   });
@@ -90,7 +94,10 @@ describe('the kubeconfig of a run', () => {
           name: 'other',
           user: { exec: { ...exec, command: 'kubelogin', args: ['--client-secret=SECRET'] } },
         },
-        { name: 'plugin', user: { ...secrets, exec: { ...exec, env: [{ name: 'A', value: 'SECRET' }] } } },
+        {
+          name: 'plugin',
+          user: { ...secrets, exec: { ...exec, env: [{ name: 'A', value: 'SECRET' }], ...secrets } },
+        },
       ],
     };
     expect(await written(file)).toMatchObject({ users: [{ name: 'plugin' }], 'current-context': '' });
@@ -110,8 +117,29 @@ describe('the kubeconfig of a run', () => {
     expect(await written(fileWith('https://127.0.0.1:6443', 'a'), second)).toBeNull();
   });
 
+  test('has the plugin of a user without more members, and nothing of a circular one', async () => {
+    const file = stringify({ ...fileWith('https://a.eks.amazonaws.com', 'a'), users: [] });
+    const users = (member: string) =>
+      file.replace('users: []', `users: [{ name: eks, user: { exec: &e { command: aws, ${member} } } }]`);
+    const plain = { users: [{ name: 'eks', user: { exec: { command: 'aws' } } }] };
+    expect(await written(users('env: null'))).toMatchObject(plain);
+    expect(await written(users('other: *e'))).toMatchObject(plain);
+    expect(await written(users('args: *e'))).toMatchObject({ users: [] });
+    expect(await written(users('args: [5]'))).toMatchObject({ users: [] });
+  });
+
   test('is not written without such a cluster', async () => {
     expect(await written({ clusters: [cluster('local', 'https://127.0.0.1:6443')] })).toBeNull();
     expect(await written()).toBeNull();
+  });
+
+  test('is not searched for if no entry of the map has a grant', () => {
+    const parent = {
+      get KUBECONFIG(): string {
+        throw new Error('read');
+      },
+    };
+    expect(kubeconfigFor('/ours', parent, [domain('a.eks.amazonaws.com', 'tunnel')], pem)).toBeNull();
+    expect(() => kubeconfigFor('/ours', parent, domains, pem)).toThrow('read');
   });
 });

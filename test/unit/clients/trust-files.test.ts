@@ -151,7 +151,9 @@ describe('the trust files', () => {
     const value = [join(folder, 'kubeconfig'), missing, own].join(delimiter);
     expect(await valueFor({ KUBECONFIG: [missing, own].join(delimiter) })).toBe(value);
     expect(await valueFor({ KUBECONFIG: value })).toBe(value);
+    expect(await readdir(folder)).toContain('kubeconfig');
     expect(await valueFor({ KUBECONFIG: missing, HOME: folder })).toBeNull();
+    expect(await readdir(folder)).not.toContain('kubeconfig');
     await mkdir(join(folder, '.kube'));
     await writeFile(join(folder, '.kube', 'config'), JSON.stringify({ clusters: [cluster] }));
     const usual = [join(folder, 'kubeconfig'), join(folder, '.kube', 'config')].join(delimiter);

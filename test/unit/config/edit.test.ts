@@ -128,6 +128,21 @@ describe('replacing an entry', () => {
     expect(allowDomain(text, 'a.b', 'x', { allow_plain_http: true }).change).toBe('replaced');
     expect(allowDomain(text, 'a.b', 'x', { eks_cluster: 'prod' }).change).toBe('replaced');
   });
+
+  test.each([['{ grant: x, eks_cluster: prod }'], ['{ grant: x, eks_cluster: prod, rules: [] }']])(
+    'keeps the cluster of %s when its grant changes',
+    (entry) => {
+      const edit = allowDomain(text(entry), 'a.b', 'y', { eks_cluster: undefined });
+      expect(edit.text).toBe(text(entry.replace('x', 'y')));
+      expect(allowDomain(text(entry), 'a.b', 'x').change).toBe('unchanged');
+      expect(allowDomain('version: 1\n', 'a.b', 'y').text).not.toContain('eks_cluster');
+    },
+  );
+
+  test('replaces the cluster with another', () => {
+    const edit = allowDomain(text('{ grant: x, eks_cluster: prod }'), 'a.b', 'y', { eks_cluster: 'test' });
+    expect(edit.text).toBe(text('{ grant: y, eks_cluster: test }'));
+  });
 });
 
 describe('removing an entry', () => {

@@ -19,7 +19,7 @@ import { keysOf, regionOf } from './sigv4.ts';
 /** Secret access key of clients, with which they sign tokens. It grants no access, and names no grant. */
 export const secretPlaceholder = 'sidekey-placeholder/secret/access/key000';
 
-/** Lifetime of a signed URL, in seconds: that of `aws eks get-token`. */
+/** `X-Amz-Expires` of `aws eks get-token`, in seconds. EKS ignores it, and accepts a token for 15 minutes. */
 const lifetimeS = 60;
 
 /** EKS caches the account of a token, so requests within this time have the same token. Milliseconds. */

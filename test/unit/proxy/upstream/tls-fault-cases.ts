@@ -17,7 +17,7 @@ export interface TlsFaultCase {
   readonly server: TlsOptions | ((socket: Socket) => void);
   /** PEM of what is trusted; default: the company's CA. */
   readonly ca?: string;
-  readonly hasCa?: boolean;
+  readonly caKey?: string;
   readonly says: RegExp;
   readonly hint: RegExp;
   /** Text that the hint must not have. Default: `upstream.ca`. */
@@ -52,7 +52,7 @@ export const tlsFaultCases: readonly TlsFaultCase[] = [
   {
     fault: 'an unknown CA issued the only certificate, and upstream.ca has another CA',
     server: stranger.issue(['api.example']),
-    hasCa: true,
+    caKey: 'upstream.ca',
     says: /UNABLE_TO_VERIFY_LEAF_SIGNATURE/,
     hint: /^no certificate in upstream\.ca is of its issuer: /,
     never: nothing,
@@ -69,7 +69,7 @@ export const tlsFaultCases: readonly TlsFaultCase[] = [
     fault: 'an unknown CA issued a chain with its root',
     server: withChain(below.issue(['api.example']), below.cert, company.cert),
     ca: stranger.cert,
-    hasCa: true,
+    caKey: 'upstream.ca',
     says: /SELF_SIGNED_CERT_IN_CHAIN/,
     hint: /^no certificate in upstream\.ca is of its issuer: if .* add the root certificate/,
     never: nothing,
@@ -91,7 +91,7 @@ export const tlsFaultCases: readonly TlsFaultCase[] = [
     fault: 'upstream.ca has the intermediate certificate without its root',
     server: below.issue(['api.example']),
     ca: below.cert,
-    hasCa: true,
+    caKey: 'upstream.ca',
     says: /UNABLE_TO_GET_ISSUER_CERT\)/,
     hint: /add the root certificate to upstream\.ca too/,
     never: /no certificate in upstream\.ca/,

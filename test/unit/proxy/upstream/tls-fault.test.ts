@@ -8,9 +8,9 @@ import { companyCa, tlsFaultCases } from './tls-fault-cases.ts';
 import { dialerForTest, tlsUpstream, upstream } from './upstream-for-test.ts';
 
 describe('a fault of TLS has a sentence and a hint of its own', () => {
-  it.each(tlsFaultCases)('$fault', async ({ server, ca = companyCa, hasCa, says, hint, never }) => {
+  it.each(tlsFaultCases)('$fault', async ({ server, ca = companyCa, caKey = '', says, hint, never }) => {
     await using there = await (typeof server === 'function' ? upstream(server) : tlsUpstream(server));
-    const dialer = dialerForTest({ pinned: { 'api.example': '127.0.0.1' }, ca, hasCa: hasCa ?? false });
+    const dialer = dialerForTest({ pinned: { 'api.example': '127.0.0.1' }, ca, ...(caKey && { caKey }) });
     const failure = await dialer.connect(authorityOf(`api.example:${there.port}`)).then(
       (socket) => once(socket, 'close').then(() => null),
       (error: SidekeyError) => error,

@@ -124,7 +124,7 @@ describe('the trust anchors', () => {
       expect.objectContaining({
         code: 'config_invalid',
         message: expect.stringContaining(file),
-        hint: 'upstream.ca takes paths of PEM files with CERTIFICATE blocks',
+        hint: 'give upstream.ca the path of a PEM file with CERTIFICATE blocks',
       }),
     );
   });

@@ -65,8 +65,8 @@ export interface DialerForTest {
   readonly lookup?: ResolverOptions['lookup'];
   /** PEM of what is trusted. */
   readonly ca?: string;
-  /** True if `upstream.ca` lists certificates. */
-  readonly hasCa?: boolean;
+  /** Key of the config that lists trust anchors. */
+  readonly caKey?: string;
   readonly timeoutMs?: number;
   readonly isSelf?: (address: string, port: number) => boolean;
   /** An upstream on 127.0.0.1. */
@@ -92,7 +92,7 @@ export function dialerForTest(options: DialerForTest = {}): Dialer {
       exceptions: options.exceptions ?? { hosts: [], blocks: [] },
     }),
     trust: () => createSecureContext({ ca }),
-    hasCa: options.hasCa ?? false,
+    caKey: () => options.caKey ?? null,
     timeoutMs: options.timeoutMs ?? 10_000,
     proxy:
       options.proxy === undefined
