@@ -29,7 +29,7 @@ const allowWords = {
   allow_plain_http: {
     summary: 'also over plain http, where everyone on the network can read the credential',
   },
-  eks_cluster: { summary: 'name of the EKS cluster with this endpoint', value: 'name' },
+  eks_cluster: { summary: 'name of the EKS cluster whose endpoint the host is', value: 'name' },
 };
 
 async function allow(context: Context, host: string, options: GivenOptions): Promise<void> {

@@ -102,7 +102,9 @@ const domain = z
           .prefault(false)
           .meta({ description: 'Also over plain http, where everybody on the way can read the credential.' }),
         eks_cluster: text<string>(
-          { description: 'The name of the EKS cluster with this endpoint, which tokens are signed for.' },
+          {
+            description: 'The name of the EKS cluster whose endpoint the host is. Tokens are signed for it.',
+          },
           (value) =>
             /^[A-Za-z0-9][\w-]{0,99}$/.test(value) ? value : { problem: 'is not a name of an EKS cluster' },
         ).optional(),

@@ -115,7 +115,7 @@ export const upstreamSchema = z.strictObject({
       pathText('A PEM file with trust anchors, in place of all others.'),
     )
     .prefault({})
-    .meta({ description: 'Trust anchors of one host alone, such as the endpoint of a Kubernetes cluster.' }),
+    .meta({ description: 'The only trust anchors of a host, such as the endpoint of a Kubernetes cluster.' }),
   resolve: z
     .record(keyOf(hostName('host'), 'A host name.'), address('The address to dial for that host.'))
     .prefault({})

@@ -137,7 +137,7 @@ export const allowHost = changing({
     host: text,
     grant: text,
     allow_plain_http: z.boolean().optional(),
-    eks_cluster: text.optional().describe('Name of the EKS cluster with this endpoint.'),
+    eks_cluster: text.optional().describe('Name of the EKS cluster whose endpoint the host is.'),
   }),
   check: ({ host, grant }) => void allowDomain(anyConfig, host, grant),
   run: (parts, { host, grant, ...more }) =>

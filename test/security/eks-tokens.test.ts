@@ -33,7 +33,7 @@ interface Setup {
   readonly host?: string;
   readonly token?: string;
   readonly region?: string;
-  /** Whether the cluster repeats the token in its answer, with this status and to this path. */
+  /** True: the cluster repeats the token in its answer, with this status and to this path. */
   readonly echoes?: boolean;
   readonly status?: number;
   readonly path?: string;

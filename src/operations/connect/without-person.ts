@@ -121,7 +121,7 @@ export async function byAwsRole(
   const { assumeRole: roleArn, externalId, region } = request.options;
   if (roleArn === undefined) {
     throw inputInvalid(
-      'No option names the role.',
+      'connect aws needs --token or --assume-role.',
       `sidekey connect ${request.provider.name} --assume-role ARN, or --token for the key of a user`,
     );
   }
