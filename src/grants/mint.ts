@@ -152,6 +152,11 @@ async function assertRoom({ root, mint, lease, id }: MintPlace, { store, now }: 
   );
 }
 
+/** Returns the patterns of one audience that another covers. */
+function covered(some: readonly string[], all: readonly string[]): readonly string[] {
+  return patternsOf(some).flatMap((pattern) => (covers(all, pattern) ? [pattern.text] : []));
+}
+
 /** Returns keys of AWS for no more hosts and regions than those of the parent. */
 async function keysBelow(
   root: string,
@@ -161,11 +166,9 @@ async function keysBelow(
   const opened = await grants.read(root);
   if (opened === null) throw grantGone();
   const { audience: reached, credential } = opened.sealed;
-  const within = (some: readonly string[], all: readonly string[]) =>
-    patternsOf(some).flatMap((pattern) => (covers(all, pattern) ? [pattern.text] : []));
   return {
     credential: { ...keys, type: 'aws', region: regionOf(credential) },
-    audience: [...new Set([...within(audience, reached), ...within(reached, audience)])],
+    audience: [...new Set([...covered(audience, reached), ...covered(reached, audience)])],
   };
 }
 
