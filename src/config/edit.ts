@@ -29,8 +29,7 @@ export interface DomainEdit {
 const settings = ['allow_plain_http', 'eks_cluster'] as const;
 
 /**
- * Allows the hosts of a pattern the credential of a grant. An entry keeps its `eks_cluster` unless `more` has
- * another one.
+ * Allows the hosts of a pattern the credential of a grant. An entry keeps an `eks_cluster` that `more` lacks.
  *
  * @throws SidekeyError `input_invalid` for an invalid pattern or name; `config_invalid` if the text is not
  * YAML, or cannot be edited without changing other parts.

@@ -132,7 +132,7 @@ for (const { name, why, command } of programsOfAws) {
       await sidekey.configure({ providers: { aws: await awsMinting(double.port) } });
       await writeFile(join(folder, 'ask.py'), boto3);
       await writeFile(join(folder, 'ask.sh'), commandLine);
-      await writeFile(join(folder, 'ask.mjs'), withPackages(javascript));
+      if (command.includes('ask.mjs')) await writeFile(join(folder, 'ask.mjs'), withPackages(javascript));
       await writeFile(join(folder, 'config'), '[default]\noutput = json\ns3 =\n  addressing_style = path\n');
       const [program, ...args] = command as [string, ...string[]];
       const { stdout, stderr } = await (

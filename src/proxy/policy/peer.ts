@@ -154,11 +154,7 @@ const faults: readonly Fault[] = [
  * @param caKey key of the config that lists trust anchors for the peer; null: none does
  * @param isOpen whether the handshake was over
  */
-export function tlsFault(
-  peer: Peer,
-  cause: Error,
-  { caKey = null, isOpen = false }: { caKey?: string | null; isOpen?: boolean } = {},
-): SidekeyError {
+export function tlsFault(peer: Peer, cause: Error, { caKey = null as string | null, isOpen = false } = {}) {
   const refused = clientCertificateRefused(peer, cause);
   if (refused !== null) return refused;
   const code = 'code' in cause ? systemCode(cause) : cause.message;
