@@ -137,9 +137,10 @@ const rows: readonly Row[] = [
 /** Returns a row of the catalog for a service of the test. */
 async function rowOf({ provider, name }: Row): Promise<object> {
   const { mints } = parse(await readFile(`config/providers/${provider}.yaml`, 'utf8')) as {
-    mints: { name: string; hosts?: string[]; goes_to?: string[] }[];
+    mints: { name: string; hosts?: string[]; service?: string; goes_to?: string[] }[];
   };
-  const { hosts: _hosts, goes_to: _goesTo, ...row } = mints.find((each) => each.name === name)!;
+  const found = mints.find((each) => each.name === name)!;
+  const { hosts: _hosts, service: _service, goes_to: _goesTo, ...row } = found;
   return row;
 }
 
