@@ -11,7 +11,7 @@ import { domainPattern, duration, plainText } from './scalar.ts';
 
 const hosts = (description: string) => some(domainPattern('host, host:port or *.suffix'), description);
 
-/** As `member`, also through members of any name. */
+/** Path of a member, in which `*` stands for any name. */
 const mintMember = text<string>(
   { description: 'A member of the answer; dots lead into objects, and * stands for any name.' },
   (value) =>

@@ -31,7 +31,7 @@ export interface HandedOut {
   readonly host: string | null;
 }
 
-/** Returns whether the answer to a request may hand out the credential of a row, by any reading of the path. */
+/** Reports whether the answer to a request may hand out a credential of a row, by any path reading. */
 export function mayMint(
   { hosts, services, header, paths }: MintRow,
   { authority, path, pathFields }: Pick<RequestFacts, 'authority' | 'path' | 'pathFields'>,

@@ -197,7 +197,7 @@ describe.skipIf(chromium === null)(`the operator pages, in a real browser${why}`
     })()`);
     await page.shows('Out of order.');
     await page.evaluate(click('Try again'));
-    // Its last row.
+    // The last row.
     await page.shows('theirs');
     const reads = (await page.evaluate('reads')) as string[];
     expect(reads).toHaveLength(26);

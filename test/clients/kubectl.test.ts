@@ -97,7 +97,7 @@ async function setup(env?: readonly object[]) {
     server: `https://${authority}`,
     'certificate-authority-data': Buffer.from(clusterCa.cert).toString('base64'),
   };
-  // As `aws eks update-kubeconfig` writes it.
+  // The file that `aws eks update-kubeconfig` writes.
   const kubeconfig = {
     apiVersion: 'v1',
     kind: 'Config',

@@ -412,7 +412,7 @@ const mutations: Readonly<Record<string, Respond>> = {
     response.setHeader('X-Key', secret).setHeader('x-amzn-ErrorType', secret).end(asResult(credentials)),
 };
 
-/** Those that are refused, because no program should get half of an answer. */
+/** Names of the mutations that are refused, because no program should get half of an answer. */
 const refused: ReadonlySet<string> = new Set([
   'a comment',
   'an attribute',

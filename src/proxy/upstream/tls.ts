@@ -194,54 +194,54 @@ let anchored: { readonly extra: string; readonly context: SecureContext } | null
  * that of the authority's pattern, else none. Each context is created at its first use, because reading the
  * system's store takes tens of milliseconds.
  *
- * @param ofHosts host → its only trust anchors, as PEM; null: `extra` are all trust anchors
+ * @param ofHosts host → its only trust anchors, as PEM
  * @throws SidekeyError `config_invalid` at once, if a client certificate cannot be used
  */
 export function createTrust(
   extra: readonly string[],
   certificates: readonly ClientCertificate[] = [],
-  ofHosts: ReadonlyMap<string, string> | null = new Map(),
+  ofHosts: ReadonlyMap<string, string> = new Map(),
 ): (peer: Peer) => SecureContext {
-  if (ofHosts !== null) certificates.forEach(assertUsable);
+  certificates.forEach(assertUsable);
+  const all = () => [...getCACertificates('default'), ...getCACertificates('system'), ...extra];
+  const common = contextsOf(certificates, (material) => {
+    if (material !== undefined) return contextWith(all(), material);
+    const own = extra.join('');
+    if (anchored?.extra !== own) anchored = { extra: own, context: contextWith(all()) };
+    return anchored.context;
+  });
+  const pinned = new Map(
+    Array.from(ofHosts, ([host, ca]) => [
+      host,
+      contextsOf(certificates, (material) => contextWith([ca], material)),
+    ]),
+  );
+  return (peer) => (pinned.get(peer.host) ?? common)(peer);
+}
+
+function contextWith(ca: readonly string[], material?: SecureContextOptions): SecureContext {
+  return createSecureContext({ ...material, ca: [...new Set(ca)], minVersion: 'TLSv1.2' });
+}
+
+/** Keeps one context for each client certificate, and one without. @param create undefined: without */
+function contextsOf(
+  certificates: readonly ClientCertificate[],
+  create: (material?: SecureContextOptions) => SecureContext,
+): (peer: Peer) => SecureContext {
   const byPattern = createPatternMap(certificates);
   const ofPatterns = new Map<ClientCertificate | null, SecureContext>();
   const ofGrants = new WeakMap<ClientIdentity, SecureContext>();
-  const pinned = new Map(
-    Array.from(ofHosts ?? [], ([host, ca]) => [host, createTrust([ca], certificates, null)]),
-  );
-  const contextWith = (material: SecureContextOptions = {}) =>
-    createSecureContext({
-      ...material,
-      ca: [...new Set([...(ofHosts === null ? [] : machineRoots()), ...extra])],
-      minVersion: 'TLSv1.2',
-    });
-  const withoutCertificate = () => {
-    if (ofHosts === null) return contextWith();
-    const own = extra.join('');
-    if (anchored?.extra !== own) anchored = { extra: own, context: contextWith() };
-    return anchored.context;
-  };
   return (peer) => {
-    const ofHost = pinned.get(peer.host);
-    if (ofHost !== undefined) return ofHost(peer);
     if (peer.identity !== undefined) {
       let context = ofGrants.get(peer.identity);
-      if (context === undefined)
-        ofGrants.set(peer.identity, (context = contextWith(peer.identity.material())));
+      if (context === undefined) ofGrants.set(peer.identity, (context = create(peer.identity.material())));
       return context;
     }
     const certificate = byPattern.match(peer);
     let context = ofPatterns.get(certificate);
-    if (context === undefined) {
-      context = certificate === null ? withoutCertificate() : contextWith(certificate.material);
-      ofPatterns.set(certificate, context);
-    }
+    if (context === undefined) ofPatterns.set(certificate, (context = create(certificate?.material)));
     return context;
   };
-}
-
-function machineRoots(): readonly string[] {
-  return [...getCACertificates('default'), ...getCACertificates('system')];
 }
 
 const pemHeader = '-----BEGIN CERTIFICATE-----';
