@@ -103,12 +103,12 @@ export async function mintGrant(
       now,
     },
   );
+  if (!replaced) await assertRoomOrRemove(grant, place, state);
   if (isRevocable && lease !== null)
     await store.tokenUses.note(
       { grantId: id, token: createFingerprint(fingerprint)(sealed), lease: lease.id },
       at,
     );
-  if (!replaced) await assertRoomOrRemove(grant, place, state);
   return { grant, isNew: !replaced };
 }
 
@@ -157,7 +157,7 @@ function covered(some: readonly string[], all: readonly string[]): readonly stri
   return patternsOf(some).flatMap((pattern) => (covers(all, pattern) ? [pattern.text] : []));
 }
 
-/** Returns keys of AWS for no more hosts and regions than those of the parent. */
+/** Returns keys of AWS for no more of their hosts and regions than the parent, if that has any of them. */
 async function keysBelow(
   root: string,
   grants: KeepState['grants'],
@@ -166,9 +166,10 @@ async function keysBelow(
   const opened = await grants.read(root);
   if (opened === null) throw grantGone();
   const { audience: reached, credential } = opened.sealed;
+  const common = new Set([...covered(audience, reached), ...covered(reached, audience)]);
   return {
     credential: { ...keys, type: 'aws', region: regionOf(credential) },
-    audience: [...new Set([...covered(audience, reached), ...covered(reached, audience)])],
+    audience: common.size === 0 ? audience : [...common],
   };
 }
 

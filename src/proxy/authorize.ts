@@ -103,10 +103,10 @@ function recordSelected({ candidates, record }: Request): void {
   if (candidates?.selected.kind === 'selected') record.selected(candidates.selected.grant);
 }
 
-/** Reports whether a placeholder in the body may select a minted grant. A chunked body may never end. */
+/** Reports whether a placeholder in the body may select a grant. A chunked body may never end. */
 function mayShowInBody({ body, framing, provider, config, placeholders, inbound }: Request): boolean {
   if (body === null || framing.kind !== 'length' || placeholders.all.length > 0) return false;
-  if (provider?.placeholders.includes('body') !== true || !config.mayMint(provider.name)) return false;
+  if (provider?.placeholders.includes('body') !== true || !config.hasMints(provider.name)) return false;
   return syntaxOf(inbound.head.fields) !== null;
 }
 
@@ -205,12 +205,12 @@ function candidatesOf(request: Request): GrantCandidates | null | Promise<GrantC
   const shown = request.shownInBody.length > 0 ? request.shownInBody : placeholders.all;
   const shows = shown.length === 0 ? undefined : showsGrant(shown, caller, services.placeholders);
   const scope = scopeFor(grant, caller);
-  const selector = { ...caller, shows };
+  const selector = shows === undefined ? caller : { ...caller, shows };
   // A placeholder may be of a grant that has no place.
   const isFound = ({ selected }: GrantCandidates) =>
     shows === undefined ? selected.kind !== 'missing' : selected.kind === 'selected' && shows(selected.grant);
   const withMinted = async (all: readonly Grant[], offer: GrantCandidates) => {
-    const parents = all.filter(({ provider }) => config.mayMint(provider));
+    const parents = all.filter(({ provider }) => config.hasMints(provider));
     const minted = await mintedOf(parents, selector, shown, services.grants);
     if (minted === null) return null;
     const candidates = [...offer.candidates, minted];

@@ -18,7 +18,7 @@ export function mintsOf(request: Request): Mints | undefined {
   const { provider, facts, fieldFacts, inbound, caller, services, record, also, config } = request;
   if (!isGranted(request) || bringsOwn(request)) return undefined;
   const { grant, decision } = request;
-  if (also.length === 0 && decision.mints === undefined && !config.mayMint(grant.provider)) return undefined;
+  if (also.length === 0 && decision.mints === undefined && !config.hasMints(grant.provider)) return undefined;
   const parents = new Map([
     ...also.flatMap((each) => rowsBelow(each.grant, config.provider(each.grant.provider)?.mints)),
     ...rowsBelow(grant, provider?.mints),
@@ -49,10 +49,9 @@ export function mintsOf(request: Request): Mints | undefined {
       });
       const code = services.placeholders.make(formOf({ row, written }), holder, minted.grant.id);
       const placeholder = username === null ? code : Buffer.from(`${username}:${code}`).toString('base64');
-      const placeholders = new Map([[written, placeholder]]);
+      const placeholders = new Map([[written, keys === null ? placeholder : secretPlaceholder]]);
       if (keys !== null)
         placeholders
-          .set(written, secretPlaceholder)
           .set(keys.sessionToken, code)
           .set(keys.accessKeyId, services.placeholders.make(accessKeyForm, holder, minted.grant.id));
       return { ...minted, placeholders };

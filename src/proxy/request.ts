@@ -66,7 +66,7 @@ export class Request {
   isForCloud = false;
   /** Placeholders in the received head. */
   placeholders!: PlaceholdersInHead;
-  /** Placeholders in the body, if one of them may select a minted grant. */
+  /** Placeholders in the body, if its provider hands out credentials. */
   shownInBody: readonly FoundCode[] = noCodes;
   /** The received body, or the same bytes again if a stage has read them ahead. */
   body: InboundRequest['body'];

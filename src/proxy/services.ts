@@ -86,7 +86,7 @@ export interface ConfigSnapshot extends UpstreamParts {
   ) => Placement | SidekeyError;
   readonly provider: (name: string) => Provider | undefined;
   /** Reports whether grants of a provider may have minted grants below them. */
-  readonly mayMint: (provider: string) => boolean;
+  readonly hasMints: (provider: string) => boolean;
   readonly redactPath: PathRedactor;
   /** Returns the finder of credentials by the forms of all providers: always the same. */
   readonly credentialFinder: () => CredentialFinder;
@@ -131,7 +131,7 @@ export function snapshotOf(
       return places === undefined ? bearer : placementAt(places, to);
     },
     provider: (name) => providers.get(name),
-    mayMint: (provider) => ofDomains.length > 0 || (providers.get(provider)?.mints ?? noRows).length > 0,
+    hasMints: (provider) => ofDomains.length > 0 || (providers.get(provider)?.mints ?? noRows).length > 0,
     redactPath: createPathRedactor(providers),
     credentialFinder: () => (finder ??= new CredentialFinder(providers.forms())),
   };

@@ -170,7 +170,7 @@ async function setup() {
       agents: authentication,
       limits: { ...defaultLimits, head_fields: maxFields },
       provider: providerOf,
-      mayMint: () => false,
+      hasMints: () => false,
       placementFor: (_name, to) => placementAt(provider.inject, to),
       redactPath: createPathRedactor({ names: ['acme'], get: providerOf }),
     } as Partial<ConfigSnapshot> as ConfigSnapshot;

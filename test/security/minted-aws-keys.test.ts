@@ -25,7 +25,14 @@ const authority = makeTestAuthority('AWS Test Root');
 const hosts = [
   ...'sts sts-fips portal.sso cognito-identity ssm gamelift codepipeline lakeformation datazone s3 bucket.s3'
     .split(' ')
-    .concat('management.deadline', '123456789012.s3-control', 'finspace-api', 'sts.s3', 'dynamodb')
+    .concat(
+      'management.deadline',
+      '123456789012.s3-control',
+      'finspace-api',
+      'sts.s3',
+      'dynamodb',
+      'api.ecr-public',
+    )
     .map((name) => `${name}.${region}`),
   'sts.amazonaws.com',
   'sts.cn-north-1.amazonaws.com.cn',
@@ -465,6 +472,7 @@ const spelledOperations: readonly (readonly [
   path: string,
   headers?: Record<string, string>,
 ])[] = [
+  ['api.ecr-public', '/', { 'x-amz-target': 'SpencerFrontendService.GetAuthorizationToken' }],
   ['codepipeline', '/', { 'x-amzn-target': 'CodePipeline_20150709.PollForJobs' }],
   ['codepipeline', '/', { 'x-amz-target': 'PollForJobs' }],
   ['codepipeline', '/', { 'X-Amz-Target': ' codepipeline_20150709.pollforjobs ' }],
@@ -488,6 +496,7 @@ test('no spelling of an operation shows the keys', async () => {
     UploadCredentials: upper,
     jobs: artifacts,
     jobDetails: keys,
+    authorizationData: { authorizationToken: secret },
   });
   const { get } = await start((_, response) => response.end(body));
   for (const [host, path, headers = {}] of spelledOperations) {

@@ -139,6 +139,13 @@ for (const [name, open, isMissing] of databases)
         });
     });
 
+    test('stores keys of AWS for the hosts of the row if the parent is of another service', async () => {
+      const { first, second, parent, request } = await setup(open);
+      const audience = ['*.amazonaws.com'];
+      const { id } = await mintGrant(request({ parent, secret: awsKeys, audience }), first);
+      expect((await second.grants.read(id))?.sealed.audience).toEqual(audience);
+    });
+
     test('returns the same grant for the same secret, and another one for another lease or row', async () => {
       const { first, second, lease, request } = await setup(open);
       const minted = await Promise.all([first, second].map((each) => mintGrant(request(), each)));
